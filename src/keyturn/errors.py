@@ -1,0 +1,56 @@
+"""Everything that Keyturn raises on purpose.
+
+    KeyturnError
+    ├── SettingsError          the environment of a function is incomplete or out of range
+    ├── StoreError             the state table refused or failed a call
+    │   ├── Conflict           somebody else changed the key first; load it again
+    │   └── Throttled          the service asks to slow down, or is failing; nothing was lost, try later
+    ├── CannotStart            a run can never start as it is (its input or its state machine is wrong)
+    ├── PayloadError           a claim-checked payload is missing or not what was stored
+    ├── StepFailed             a worker's function raised: Step Functions may try the task again
+    └── Permanent              a worker's author raises it: no retry can help
+    StepRefused (BaseException) this attempt was superseded; stops a worker, and is no failure of the run
+"""
+
+
+class KeyturnError(Exception):
+    """Base of every error that Keyturn raises on purpose; its message says what to do."""
+
+
+class SettingsError(KeyturnError):
+    """A setting is missing or out of range; the message lists all of them at once."""
+
+
+class StoreError(KeyturnError):
+    """A call to AWS failed for good; the cause is chained."""
+
+
+class Conflict(StoreError):
+    """The key's version moved on between load and write: load, apply and write again."""
+
+
+class Throttled(StoreError):
+    """AWS throttled or failed the call after our retries; the caller leaves the work for a redelivery."""
+
+
+class CannotStart(StoreError):
+    """Step Functions refuses this run for good (no such state machine, bad input): trying again is useless."""
+
+
+class PayloadError(StoreError):
+    """A payload in the bucket is missing, or its digest is not the one in the log."""
+
+
+class StepFailed(KeyturnError):  # noqa: N818 - its class name is the error name that state machines match
+    """A worker's function failed and may be tried again. AWS hands this class name to the state machine's Retry."""
+
+
+class Permanent(KeyturnError):  # noqa: N818 - a word of the public API, read as `raise Permanent(...)`
+    """Raise it in a worker when no retry can help: the run's route decides at once between park, skip and fail-behind."""
+
+
+class StepRefused(BaseException):  # noqa: N818
+    """This attempt may not begin a step any more.
+
+    Derives from BaseException so that `except Exception` around a worker's code can't swallow it.
+    """

@@ -1,0 +1,42 @@
+"""AWS's hard limits that the design leans on, and ours derived from them. Bytes are of UTF-8."""
+
+from typing import Final
+
+EXECUTION_INPUT_BYTES_MAX: Final = 262_144
+"""Step Functions quota on the input or output of a task, state or execution, Standard and Express. Hard.
+Source: AWS Step Functions Developer Guide, "Service quotas"."""
+
+EXECUTION_NAME_CHARACTERS_MAX: Final = 80
+"""Source: StartExecution API reference, `name`."""
+
+ITEM_BYTES_MAX: Final = 409_600
+"""DynamoDB's item size with attribute names. Source: DynamoDB Developer Guide, "Service, account, and table quotas"."""
+
+INVOCATION_BYTES_MAX: Final = 6_291_456
+"""Payload of a synchronous Lambda invocation. Source: Lambda quotas."""
+
+BATCH_WRITE_ITEMS_MAX: Final = 25
+BATCH_GET_ITEMS_MAX: Final = 100
+"""Items of one BatchWriteItem and keys of one BatchGetItem call. Source: their API references."""
+
+MESSAGE_DELAY_S_MAX: Final = 900
+"""SQS DelaySeconds. Source: SendMessage API reference."""
+
+RUN_INLINE_BYTES_MAX: Final = 180_000
+"""Events that one run carries inside its execution input; leaves room for the envelope and the step answers."""
+
+EVENT_INLINE_BYTES_MAX: Final = 100_000
+"""A larger event goes to the payload bucket, and its log item keeps a reference."""
+
+STEP_RESULT_BYTES_MAX: Final = 4_096
+"""One step's result for one event: it rides in the execution's state and in an item of its own."""
+
+QUARANTINE_INLINE_BYTES_MAX: Final = 200_000
+"""A larger rejected record's bytes go to the payload bucket."""
+
+SUBSEQUENCE_MAX: Final = 999_999
+
+assert RUN_INLINE_BYTES_MAX < EXECUTION_INPUT_BYTES_MAX  # noqa: S101
+assert EVENT_INLINE_BYTES_MAX <= RUN_INLINE_BYTES_MAX  # noqa: S101
+assert EVENT_INLINE_BYTES_MAX < ITEM_BYTES_MAX  # noqa: S101
+assert QUARANTINE_INLINE_BYTES_MAX < ITEM_BYTES_MAX  # noqa: S101
