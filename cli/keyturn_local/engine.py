@@ -1,0 +1,230 @@
+"""Starts and stops the embedded engine (MiniStack, an AWS emulator) with everything that it starts itself.
+
+    with start_engine(settings) as engine:      # `keyturn demo`: ends with the block, or with this process
+        ...
+    start_engine(settings, detached=True)       # `keyturn up`: outlives this process
+    running = find_running(settings)            # None, an EngineState, or HalfUp
+    stop_running(settings)                      # `keyturn down`: ends whatever is left, True if there was something
+
+The engine, its guard and its warm Lambda processes are one process group, so that one kill reaches them all. The
+background event source leads a second group; both are noted in .keyturn/engine.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from keyturn_local import guard, state
+from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp
+from keyturn_local.ports import require_free
+from keyturn_local.preflight import check_python, tool
+from keyturn_local.processes import end_group
+from keyturn_local.settings import LOCAL_HOST, LocalSettings, engine_environment
+from keyturn_local.state import EngineState, Noted
+
+START_LIMIT_S = 60.0
+"""Usually under a second; a cold disk cache on a small machine takes several."""
+STOP_GRACE_S = guard.GRACE_S + 1.0
+"""The guard ends its group within its own grace; after this one it is ended with it."""
+_CHECK_S = 0.05
+
+SERVICES = (
+    "s3,sqs,sns,dynamodb,lambda,iam,sts,logs,events,scheduler,kinesis,cloudwatch,states,cloudformation,kms,ssm,tagging"
+)
+"""What the template uses. The others stay unloaded, and open no ports of their own (IoT takes 8883)."""
+
+
+@dataclass(slots=True)
+class Engine:
+    """A started engine. Use it as a context manager, or call stop()."""
+
+    settings: LocalSettings
+    state: EngineState
+    _guard: subprocess.Popen[bytes]
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where its API answers."""
+        return self.settings.endpoint_url
+
+    @property
+    def running(self) -> bool:
+        """False once it ended by itself."""
+        return self._guard.poll() is None
+
+    def stop(self) -> None:
+        """End it with every process it started. May be called again."""
+        end_group(self._guard.pid, grace_s=STOP_GRACE_S)
+        self._guard.wait()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
+        _clean_up(self.settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_engine(settings: LocalSettings, *, detached: bool = False, start_limit_s: float = START_LIMIT_S) -> Engine:
+    """Start an engine and wait until it answers.
+
+    Raises AlreadyUp, HalfUp, PortTaken, ToolMissing, PythonTooOld or EngineFailed. Nothing is left running then.
+    """
+    check_python()
+    tool("ministack")
+    if find_running(settings) is not None:
+        raise AlreadyUp(
+            f"Keyturn is up already on port {settings.port} (process {_noted(settings).engine.pid})."
+            " Use it, or stop it: make down"
+        )
+    require_free(settings.port)
+    _clean_up(settings)
+    engine = _spawn(settings, detached=detached)
+    try:
+        state.write(settings.state_dir, engine.state)
+        _wait_until_healthy(engine, limit_s=start_limit_s)
+    except BaseException:
+        engine.stop()
+        raise
+    return engine
+
+
+def find_running(settings: LocalSettings) -> EngineState | None:
+    """The running engine of this project, or None. Raises HalfUp when a part of it died.
+
+    An engine without an event source is whole: `keyturn demo` runs that one inside itself, and `keyturn up` starts
+    it after the deploy.
+    """
+    noted = state.read(settings.state_dir)
+    if noted is None or not noted.living:
+        return None
+    repair = "Clean up with: make down"
+    if not noted.engine.alive or not noted.engine.group:
+        raise HalfUp(f"the engine (process {noted.engine.pid}) died, but processes of it still run. {repair}")
+    if noted.poller is not None and not noted.poller.alive:
+        raise HalfUp(
+            f"the engine runs, but its event source (process {noted.poller.pid}) died. {repair}, then: make up"
+        )
+    if not is_healthy(noted.port):
+        raise HalfUp(f"the engine (process {noted.engine.pid}) runs, but doesn't answer on port {noted.port}. {repair}")
+    return noted
+
+
+def stop_running(settings: LocalSettings) -> bool:
+    """End whatever is left of this project's engine and event source. True if anything was."""
+    noted = state.read(settings.state_dir)
+    found = noted is not None and noted.living
+    if noted is not None:
+        for leader in filter(None, (noted.poller, noted.engine)):
+            if leader.group:
+                end_group(leader.pid, grace_s=STOP_GRACE_S)
+    _clean_up(settings)
+    return found
+
+
+def note_poller(settings: LocalSettings, pid: int) -> None:
+    """Add the background event source to the note of the running engine."""
+    state.write(settings.state_dir, replace(_noted(settings), poller=Noted.of(pid)))
+
+
+def is_healthy(port: int) -> bool:
+    """Whether an engine answers on this port."""
+    opener = build_opener(ProxyHandler({}))  # a proxy of the user's would be asked for 127.0.0.1
+    try:
+        with opener.open(f"http://{LOCAL_HOST}:{port}/_ministack/health", timeout=5) as answer:
+            return "services" in json.load(answer)
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def last_lines(log: Path, count: int = 5) -> tuple[str, ...]:
+    """The end of a log, without empty lines."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    return tuple(line.rstrip() for line in lines if line.strip())[-count:]
+
+
+def _noted(settings: LocalSettings) -> EngineState:
+    noted = state.read(settings.state_dir)
+    if noted is None:
+        raise EngineFailed("the engine isn't running. Start it with: make up")
+    return noted
+
+
+def _spawn(settings: LocalSettings, *, detached: bool) -> Engine:
+    (settings.state_dir / "tmp").mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "ministack"]
+    with _log_path(settings).open("wb") as log:
+        started = subprocess.Popen(  # noqa: S603  our own guard with our own arguments
+            [sys.executable, guard.__file__, *(["--detached"] if detached else []), *command],
+            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=settings.state_dir,
+            env=_environment(settings),
+            start_new_session=True,  # a Ctrl-C in the terminal is ours to handle, not the engine's
+        )
+    noted = EngineState(port=settings.port, started_at_s=time.time(), engine=Noted.of(started.pid))
+    return Engine(settings, noted, started)
+
+
+def _environment(settings: LocalSettings) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in engine_environment(os.environ, settings).items()
+        # functions get their endpoint from the engine, and a user's engine settings could turn on persistence
+        if not name.startswith(("LAMBDA_", "SFN_", "MINISTACK_", "LOCALSTACK_")) and name != "AWS_ENDPOINT_URL"
+    }
+    return kept | {
+        "GATEWAY_PORT": str(settings.port),
+        "BIND_HOST": LOCAL_HOST,
+        "MINISTACK_REGION": settings.region,
+        "SERVICES": SERVICES,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "PERSIST_STATE": "0",
+        "LAMBDA_EXECUTOR": "local",
+        "LAMBDA_WARM_TTL_SECONDS": "120",
+        # A Docker daemon on the machine is none of the engine's business: it would look there for containers to remove.
+        "DOCKER_HOST": f"unix://{settings.state_dir / 'no-docker'}",
+        "TMPDIR": str(settings.state_dir / "tmp"),  # unpacked functions; removed with the engine
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _log_path(settings: LocalSettings) -> Path:
+    return settings.state_dir / "engine.log"
+
+
+def _wait_until_healthy(engine: Engine, *, limit_s: float) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not is_healthy(engine.settings.port):
+        log = _log_path(engine.settings)
+        if not engine.running:
+            said = " / ".join(last_lines(log, 2)) or "nothing"
+            raise EngineFailed(f"the engine ended while starting. It said: {said}. Whole log: {log}")
+        if time.monotonic() >= deadline_s:
+            raise EngineFailed(f"the engine didn't answer within {limit_s:.0f} s. Log: {log}")
+        time.sleep(_CHECK_S)
+
+
+def _clean_up(settings: LocalSettings) -> None:
+    state.forget(settings.state_dir)
+    shutil.rmtree(settings.state_dir / "tmp", ignore_errors=True)
