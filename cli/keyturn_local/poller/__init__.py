@@ -1,9 +1,9 @@
 """The local Kinesis event source: runs a deployed event source mapping with AWS's semantics.
 
-The emulator's own mapping ignores batch item failures and so loses records; here a record is handed over, retried, and
-given up exactly as the mapping's settings say. It talks to the AWS API only (Kinesis, Lambda, the failure destination) and
-reads its settings from the deployed mapping, so that template.yaml stays the only truth. That the mapping is disabled in
-the local deploy doesn't matter to it: that keeps the emulator's own away.
+The emulator's own mapping ignores batch item failures and so loses records; here a record is handed over, retried,
+and given up exactly as the mapping's settings say. It talks to the AWS API only (Kinesis, Lambda, the failure
+destination) and reads its settings from the deployed mapping, so that template.yaml stays the only truth. The mapping
+is disabled in the local deploy; that doesn't matter here, it keeps the emulator's own away.
 
     mapping.py      the settings, read from the API; what isn't supported is refused
     core.py         pure: lanes, batches, retries, checkpoints of one shard

@@ -1,7 +1,7 @@
 """What a function's answer means for its batch, as AWS reads it.
 
-Source: Lambda developer guide, "Configuring partial batch response" for Kinesis: an empty or null list of failures, and an
-empty or null answer, mean that all succeeded; an empty or null identifier, or one under a wrong key, that all
+Source: Lambda developer guide, "Configuring partial batch response" for Kinesis: an empty or null list of failures,
+and an empty or null answer, mean that all succeeded; an empty or null identifier, or one under a wrong key, that all
 failed; otherwise everything from the lowest reported sequence number on comes again.
 """
 
@@ -38,8 +38,8 @@ Answer = AllDone | FailedFrom | AllFailed
 def read_answer(body: bytes, sequences: Collection[int], *, report_item_failures: bool) -> Answer:
     """Read the answer of an invocation that ended without a function error.
 
-    An identifier that isn't in the batch is undocumented; recorded from AWS: the batch fails. An answer that isn't JSON, or
-    whose list is no list, is undocumented too: failing is the reading that can't lose a record.
+    An identifier that isn't in the batch is undocumented; recorded from AWS: the batch fails. An answer that isn't
+    JSON, or whose list is no list, is undocumented too: failing is the reading that can't lose a record.
     """
     if not report_item_failures or not body.strip():
         return AllDone()
@@ -47,16 +47,12 @@ def read_answer(body: bytes, sequences: Collection[int], *, report_item_failures
         answer = json.loads(body)
     except ValueError:
         return AllFailed("the answer is not JSON")
-    if not answer:
-        return AllDone()  # null, {}, "", []
-    if not isinstance(answer, dict):
+    if answer and not isinstance(answer, dict):
         return AllFailed("the answer is not an object")
-    failures = answer.get("batchItemFailures")
-    if not failures:
-        return AllDone()
-    if not isinstance(failures, list):
+    failures = answer.get("batchItemFailures") if answer else None  # null, {}, "" and [] are empty answers
+    if failures and not isinstance(failures, list):
         return AllFailed("batchItemFailures is not a list")
-    return _lowest(failures, sequences)
+    return _lowest(failures, sequences) if failures else AllDone()
 
 
 def _lowest(failures: list[object], sequences: Collection[int]) -> Answer:

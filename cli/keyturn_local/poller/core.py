@@ -1,14 +1,14 @@
 """One shard's records on their way to the function, as values: no clock, no call, no thread.
 
-A shard has as many lanes as its mapping's ParallelizationFactor. A record goes to the lane that its partition key hashes to,
-so records of one key never overtake each other, while lanes run side by side. A lane holds, in order of the stream:
+A shard has as many lanes as its mapping's ParallelizationFactor. A record goes to the lane that its partition key
+hashes to, so records of one key never overtake each other, while lanes run side by side. A lane holds, in order:
 
     busy       the batch that is at the function, or on its way to the failure destination; at most one
     cut        batches that were cut already: what is left of failed ones, halves of bisected ones
     waiting    records that belong to no batch yet
 
-Whatever is in one of the three is *unfinished*. Records leave from the front only, and only when the function took them or
-the failure destination did. The shard's resume point never lies beyond its first unfinished record.
+Whatever is in one of the three is *unfinished*. Records leave from the front only, and only when the function took
+them or the failure destination did. The shard's resume point never lies beyond its first unfinished record.
 
     records -> accept -> next_work -> Invoke | GiveUp | Rest -> (the shell does it) -> settle -> next_work ...
 
@@ -225,7 +225,7 @@ def settle(lane: Lane, outcome: Outcome, mapping: Mapping, now_s: float) -> Lane
 
 
 def resume_point(shard: Shard) -> ResumePoint | None:
-    """Where a restart reads on: at the first unfinished record, or after the last one. None: as if it had never begun."""
+    """Where a restart reads on: at the first unfinished record, or after the last one. None: nothing was read."""
     unfinished = [lane.first for lane in shard.lanes if lane.first is not None]
     if unfinished:
         return ResumePoint(min(unfinished, key=lambda record: record.sequence).sequence_number, inclusive=True)
@@ -283,20 +283,26 @@ def _left_of(batch: Batch, outcome: Outcome, mapping: Mapping, now_s: float) -> 
     """What of a batch is still unfinished after this outcome, as batches in order."""
     match outcome:
         case AllDone() | GivenUp():
-            return ()
+            left: tuple[Batch, ...] = ()
         case FailedFrom(sequence):
-            left = tuple(record for record in batch.records if record.sequence >= sequence)
-            if len(left) < len(batch.records):
-                return (Batch(left, not_before_s=now_s + BACKOFF_FIRST_S, setbacks=1),)
-            return (_tried(batch, None, mapping, now_s),)
+            left = (_from_failed(batch, sequence, mapping, now_s),)
+        case AllFailed(_, function_error) if mapping.bisect_on_error and len(batch.records) > 1:
+            left = _halves(replace(_later(batch, now_s), function_error=function_error))
         case AllFailed(_, function_error):
-            if mapping.bisect_on_error and len(batch.records) > 1:
-                return _halves(replace(_later(batch, now_s), function_error=function_error))
-            return (_tried(batch, function_error, mapping, now_s),)
+            left = (_tried(batch, function_error, mapping, now_s),)
         case TooLarge():
-            return _halves(batch) if len(batch.records) > 1 else (replace(batch, doom=Doom.SIZE),)
+            left = _halves(batch) if len(batch.records) > 1 else (replace(batch, doom=Doom.SIZE),)
         case Throttled() | NotGivenUp():
-            return (_later(batch, now_s),)
+            left = (_later(batch, now_s),)
+    return left
+
+
+def _from_failed(batch: Batch, sequence: int, mapping: Mapping, now_s: float) -> Batch:
+    """The part that comes again. It is a new batch if anything before it succeeded, else the same one once more."""
+    rest = tuple(record for record in batch.records if record.sequence >= sequence)
+    if len(rest) == len(batch.records):
+        return _tried(batch, None, mapping, now_s)
+    return Batch(rest, setbacks=1, not_before_s=now_s + BACKOFF_FIRST_S)
 
 
 def _halves(batch: Batch) -> tuple[Batch, ...]:

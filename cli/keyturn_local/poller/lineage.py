@@ -1,7 +1,7 @@
 """Which shards may begin: a child only after its parents, so that a key's records keep their order over a reshard.
 
-A key's records go to the parent before the reshard and to a child after it. A child that were begun before its parent is
-drained *and* finished (nothing of it at the function, nothing waiting for a retry) could overtake it.
+A key's records go to the parent before the reshard and to a child after it. A child that were begun before its parent
+is drained *and* finished (nothing of it at the function, nothing waiting for a retry) could overtake it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ShardInfo:
 def may_begin(listed: Iterable[ShardInfo], begun: Collection[str], finished: Collection[str]) -> tuple[ShardInfo, ...]:
     """The listed shards to begin now, by name.
 
-    A parent that is not listed and was never begun has left the stream with its records (retention): it holds nobody up.
+    A parent that is not listed and was never begun has left the stream with its records: it holds nobody up.
     One that isn't listed any more but was begun still has records in our hands.
     """
     shards = {shard.shard_id: shard for shard in listed}

@@ -1,8 +1,8 @@
 """What AWS puts on the wire: the Lambda event of a Kinesis record, and the record of a given-up batch.
 
-Sources: Lambda developer guide, "Using Lambda with Kinesis" and "Retain discarded batch records"; for what these leave open,
-events recorded from AWS in LocalStack's snapshot tests (no encryptionType; functionError null after a partial failure;
-no responseContext for a record that grew too old, and an invoke count of 1).
+Sources: Lambda developer guide, "Using Lambda with Kinesis" and "Retain discarded batch records"; for what these leave
+open, events recorded from AWS in LocalStack's snapshot tests (no encryptionType; functionError null after a partial
+failure; no responseContext for a record that grew too old, and an invoke count of 1).
 """
 
 from __future__ import annotations
