@@ -1,0 +1,100 @@
+"""How many runs are in flight, counted from the index at most once a second by one and stored for all.
+
+Between two counts, whoever takes slots adds them to the stored figure, so that two dispatchers don't spend the same
+free slots twice. A figure that is wrong (a taker died) lasts a second, until the next count: nothing can leak.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from keyturn.adapters.failures import code_of, translated
+from keyturn.adapters.index import DueIndex
+from keyturn.adapters.table import Table, encode_values
+from keyturn.core.state import Queue
+
+_PLACE: Final = ("capacity", "runs")
+_COUNT_EVERY_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Keys that are running, and keys that wait for a slot."""
+
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The slots of one stack."""
+
+    table: Table
+    index: DueIndex
+    max_in_flight_runs: int
+
+    def load(self, now_ms: int) -> Load:
+        """Return the stored figures; counts anew when they are older than a second."""
+        item = self.table.get(*_PLACE) or {}
+        counted_at_ms = item.get("counted_at_ms", 0)
+        stored = Load(item.get("running", 0), item.get("waiting", 0))
+        if now_ms - counted_at_ms < _COUNT_EVERY_MS or not self._may_count(counted_at_ms, now_ms):
+            return stored
+        counted = Load(self.index.count(Queue.RUNNING), self.index.count(Queue.WAITING))
+        self._update("SET running = :running, waiting = :waiting", None, running=counted.running, waiting=counted.waiting)
+        return counted
+
+    def take(self, wanted: int, now_ms: int) -> int:
+        """Take up to `wanted` slots and return how many there were; the rest is noted as waiting."""
+        if wanted == 0:
+            return 0
+        granted = max(0, min(wanted, self.max_in_flight_runs - self.load(now_ms).running))
+        if granted and not self._add(granted, wanted - granted):
+            granted = 0
+        if granted == 0:
+            self._update("ADD waiting :waiting", None, waiting=wanted)
+        return granted
+
+    def may_keep(self, turn: int, quantum: int, now_ms: int) -> bool:
+        """Whether a run that ends may be followed by its key's next one; `turn` runs of it went before."""
+        load = self.load(now_ms)
+        return load.running <= self.max_in_flight_runs and (turn < quantum or load.waiting == 0)
+
+    def may_hand_on(self, now_ms: int) -> bool:
+        """Whether a slot that was given up may go to a waiting key, and one is known to wait."""
+        load = self.load(now_ms)
+        return load.running <= self.max_in_flight_runs and load.waiting > 0
+
+    def _add(self, granted: int, left: int) -> bool:
+        return self._update(
+            "ADD running :granted, waiting :left",
+            "running <= :most",
+            granted=granted,
+            left=left,
+            most=self.max_in_flight_runs - granted,
+        )
+
+    def _may_count(self, counted_at_ms: int, now_ms: int) -> bool:
+        """Win the right to count: only one of those who saw the same old figure does."""
+        condition = "counted_at_ms = :old" if counted_at_ms else "attribute_not_exists(counted_at_ms)"
+        old = {"old": counted_at_ms} if counted_at_ms else {}
+        return self._update("SET counted_at_ms = :now", condition, now=now_ms, **old)
+
+    def _update(self, expression: str, condition: str | None, **values: int) -> bool:
+        arguments: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
+        pk, sk = _PLACE
+        with translated("updating the count of runs in flight"):
+            try:
+                self.table.client.update_item(
+                    TableName=self.table.name,
+                    Key={"pk": {"S": pk}, "sk": {"S": sk}},
+                    UpdateExpression=expression,
+                    ExpressionAttributeValues=encode_values(values),
+                    **arguments,
+                )
+            except ClientError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                return False
+        return True

@@ -1,0 +1,21 @@
+"""The only place that makes AWS clients: endpoint, region and credentials come from the environment, as everywhere."""
+
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+_CONFIG = Config(
+    # Standard mode: exponential backoff with full jitter on throttles and transient errors.
+    retries={"mode": "standard", "total_max_attempts": 6},
+    connect_timeout=2,
+    read_timeout=10,
+    max_pool_connections=32,
+)
+
+
+@cache
+def client(service: str) -> Any:
+    """Return this process's client of an AWS service ("dynamodb", "s3", "sqs", "stepfunctions")."""
+    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload] - the name is a variable

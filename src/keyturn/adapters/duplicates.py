@@ -1,0 +1,61 @@
+"""Recognises an event that its producer sent again: same `source` and `id`, another place in the stream."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from keyturn.adapters.keys import partition
+from keyturn.adapters.table import Table
+from keyturn.core.positions import Position
+
+_ID: Final = "id#"
+_DUPLICATE: Final = "duplicate#"
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """An event's identity within its key, and where the stream has it."""
+
+    key: str
+    identity: str
+    """Hash of source and id."""
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateIndex:
+    """Remembers where each identity of a key came first, for the window, and what came again."""
+
+    table: Table
+    window_s: int
+
+    def first_positions(self, events: Iterable[Identified]) -> dict[tuple[str, str], Position]:
+        """Return where each known (key, identity) came first. What is expired may still be known, which is harmless."""
+        wanted = {(partition(event.key), _ID + event.identity): (event.key, event.identity) for event in events}
+        return {wanted[place]: Position(item["position"]) for place, item in self.table.get_many(wanted).items()}
+
+    def remember(self, events: Iterable[Identified], now_ms: int) -> None:
+        """Note where identities came first. Only for events that stand in the log: a known identity stands for one."""
+        expires_at = now_ms // 1000 + self.window_s
+        self.table.put_many(
+            [
+                {
+                    "pk": partition(event.key),
+                    "sk": _ID + event.identity,
+                    "position": event.position,
+                    "expires_at": expires_at,
+                }
+                for event in events
+            ]
+        )
+
+    def record(self, event: Identified, first: Position, now_ms: int) -> bool:
+        """Record that an event came again; False when this very record was recorded before."""
+        item = {
+            "pk": partition(event.key),
+            "sk": _DUPLICATE + event.position,
+            "of": first,
+            "recorded_at_ms": now_ms,
+            "expires_at": now_ms // 1000 + self.window_s,
+        }
+        return self.table.put_once(item) is None

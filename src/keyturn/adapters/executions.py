@@ -1,0 +1,75 @@
+"""Starts, looks up and stops Step Functions executions."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from keyturn.adapters.failures import code_of, translated
+from keyturn.core.route import Kind
+from keyturn.core.state import Run
+from keyturn.errors import CannotStart
+
+_REFUSED_FOR_GOOD: Final = frozenset(
+    {
+        "StateMachineDoesNotExist",
+        "StateMachineDeleting",
+        "InvalidArn",
+        "InvalidName",
+        "InvalidExecutionInput",
+        "ValidationException",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Executions:
+    """The state machines of one stack: `prefix` + workflow + "-standard" or "-express" is an ARN."""
+
+    client: Any
+    prefix: str
+
+    def start(self, run: Run, execution_input: str) -> None:
+        """Start a run's execution. One of its name that was started before counts as success.
+
+        Raises Throttled when it may work later, CannotStart when it never will.
+        """
+        with translated(f"starting execution {run.execution_name}"):
+            try:
+                self.client.start_execution(
+                    stateMachineArn=f"{self.prefix}{run.workflow}-{run.kind}",
+                    name=run.execution_name,
+                    input=execution_input,
+                )
+            except ClientError as error:
+                if code_of(error) == "ExecutionAlreadyExists":
+                    return
+                if code_of(error) in _REFUSED_FOR_GOOD:
+                    raise CannotStart(f"{code_of(error)}: {error.response['Error'].get('Message', '')}") from error
+                raise
+
+    def is_running(self, run: Run) -> bool:
+        """Whether a Standard execution still runs. Express can't be asked (DescribeExecution API reference): False."""
+        if run.kind is Kind.EXPRESS:
+            return False
+        with translated(f"describing execution {run.execution_name}"):
+            try:
+                answer = self.client.describe_execution(executionArn=self._arn(run))
+            except ClientError as error:
+                if code_of(error) == "ExecutionDoesNotExist":
+                    return False
+                raise
+        return bool(answer["status"] in {"RUNNING", "PENDING_REDRIVE"})
+
+    def stop(self, run: Run, cause: str) -> None:
+        """Stop a Standard execution; one that has ended or never was is fine. The Lambda behind a task runs on."""
+        with translated(f"stopping execution {run.execution_name}"):
+            try:
+                self.client.stop_execution(executionArn=self._arn(run), error="Superseded", cause=cause)
+            except ClientError as error:
+                if code_of(error) not in {"ExecutionDoesNotExist", "ValidationException"}:
+                    raise
+
+    def _arn(self, run: Run) -> str:
+        machine = f"{self.prefix}{run.workflow}-{run.kind}"
+        return f"{machine.replace(':stateMachine:', ':execution:')}:{run.execution_name}"

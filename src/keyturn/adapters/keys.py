@@ -1,0 +1,155 @@
+"""The key state item: load, and compare-and-set on its version."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from keyturn.adapters.table import Item, ItemExists, Table
+from keyturn.core.positions import Position
+from keyturn.core.route import Kind
+from keyturn.core.state import KeyState, Parked, Phase, Run, Slice, WaitsFor, bucket_of, due
+from keyturn.errors import Conflict
+
+STATE: Final = "state"
+
+
+def partition(key: str) -> str:
+    """Return the partition key under which everything of an ordering key stands."""
+    return f"key#{key}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStore:
+    """Loads and saves key states. An index entry is written with the state, in the same item."""
+
+    table: Table
+    index_buckets: int
+    index_rounding_ms: int
+
+    def load(self, key: str) -> KeyState:
+        """Read a key's state, strongly consistent; a key never seen is idle and empty."""
+        item = self.table.get(partition(key), STATE)
+        return decode_state(key, item) if item else KeyState(key)
+
+    def load_many(self, keys: Iterable[str]) -> dict[str, KeyState]:
+        """Read many keys' states, strongly consistent."""
+        wanted = {(partition(key), STATE): key for key in keys}
+        found = self.table.get_many(wanted)
+        return {
+            key: decode_state(key, found[place]) if place in found else KeyState(key) for place, key in wanted.items()
+        }
+
+    def save(self, state: KeyState) -> KeyState:
+        """Write a state over the version it was made from, and return it with its new version.
+
+        Raises Conflict when the key has moved on meanwhile. An answer that was lost is no conflict: the state that
+        stands there is compared as a whole.
+        """
+        saved = replace(state, version=state.version + 1)
+        condition, values = (
+            ("version = :expected", {"expected": state.version})
+            if state.version
+            else ("attribute_not_exists(pk)", None)
+        )
+        try:
+            self.table.put_if(self._encode(saved), condition, values)
+        except ItemExists as occupied:
+            raise Conflict(f"key {state.key!r} moved on from version {state.version}") from occupied
+        return saved
+
+    def _encode(self, state: KeyState) -> Item:
+        entry = due(state, self.index_rounding_ms)
+        bucket = bucket_of(state.key, self.index_buckets)
+        return encode_state(state) | {
+            "due_bucket": f"{entry.queue}#{bucket}" if entry else None,
+            "due_at": entry.at_ms if entry else None,
+        }
+
+
+def encode_state(state: KeyState) -> dict[str, Any]:
+    """Write a state as an item; zero values are left out, which keeps an item within one write unit."""
+    return {
+        "pk": partition(state.key),
+        "sk": STATE,
+        "version": state.version,
+        "phase": state.phase.value,
+        "cursor": state.cursor or None,
+        "tail": state.tail or None,
+        "admitted": state.admitted,
+        "finished": state.finished,
+        "fence": state.fence,
+        "generation": state.generation or None,
+        "turn": state.turn or None,
+        "run": _encode_run(state.run) if state.run else None,
+        "waits_for": state.waits_for.value if state.waits_for else None,
+        "waiting_since_ms": state.waiting_since_ms or None,
+        "not_before_ms": state.not_before_ms or None,
+        "pending_since_ms": state.pending_since_ms or None,
+        "parked": _encode_parked(state.parked) if state.parked else None,
+    }
+
+
+def decode_state(key: str, item: Item) -> KeyState:
+    """Read a state from its item; attributes of a later format are passed over."""
+    return KeyState(
+        key=key,
+        version=item["version"],
+        phase=Phase(item["phase"]),
+        cursor=Position(item.get("cursor", "")),
+        tail=Position(item.get("tail", "")),
+        admitted=item["admitted"],
+        finished=item["finished"],
+        fence=item["fence"],
+        generation=item.get("generation", 0),
+        turn=item.get("turn", 0),
+        run=_decode_run(item["run"]) if "run" in item else None,
+        waits_for=WaitsFor(item["waits_for"]) if "waits_for" in item else None,
+        waiting_since_ms=item.get("waiting_since_ms", 0),
+        not_before_ms=item.get("not_before_ms", 0),
+        pending_since_ms=item.get("pending_since_ms", 0),
+        parked=_decode_parked(item["parked"]) if "parked" in item else None,
+    )
+
+
+def _encode_run(run: Run) -> dict[str, Any]:
+    return {
+        "first": run.slice.first,
+        "last": run.slice.last,
+        "count": run.slice.count,
+        "route": run.slice.route,
+        "arrived_at_ms": run.slice.arrived_at_ms,
+        "attempt": run.attempt,
+        "workflow": run.workflow,
+        "kind": run.kind.value,
+        "started_at_ms": run.started_at_ms,
+        "deadline_ms": run.deadline_ms,
+        "execution_name": run.execution_name,
+        "execution_id": run.execution_id,
+    }
+
+
+def _decode_run(item: Item) -> Run:
+    return Run(
+        slice=Slice(
+            first=Position(item["first"]),
+            last=Position(item["last"]),
+            count=item["count"],
+            route=item["route"],
+            arrived_at_ms=item["arrived_at_ms"],
+        ),
+        attempt=item["attempt"],
+        workflow=item["workflow"],
+        kind=Kind(item["kind"]),
+        started_at_ms=item["started_at_ms"],
+        deadline_ms=item["deadline_ms"],
+        execution_name=item["execution_name"],
+        execution_id=item.get("execution_id"),
+    )
+
+
+def _encode_parked(parked: Parked) -> dict[str, Any]:
+    return {"at_ms": parked.at_ms, "reason": parked.reason, "diverts": parked.diverts or None}
+
+
+def _decode_parked(item: Item) -> Parked:
+    return Parked(item["at_ms"], item["reason"], item.get("diverts", False))

@@ -1,0 +1,68 @@
+"""The log of a key: its events in position order, each written once and never changed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyturn.adapters.keys import partition
+from keyturn.adapters.table import Item, Table
+from keyturn.core.log_entry import LogEntry, PayloadReference
+from keyturn.core.positions import Position
+
+_EVENT: Final = "event#"
+
+
+@dataclass(frozen=True, slots=True)
+class EventLog:
+    """Reads and writes the logs of keys."""
+
+    table: Table
+    retention_s: int
+
+    def write(self, entries: Iterable[tuple[str, LogEntry]], now_ms: int) -> None:
+        """Write (key, entry) pairs; writing one again is harmless. Raises Throttled when some may not be written."""
+        expires_at = now_ms // 1000 + self.retention_s
+        self.table.put_many([_encode(key, entry, expires_at) for key, entry in entries])
+
+    def present(self, places: Iterable[tuple[str, Position]]) -> set[tuple[str, Position]]:
+        """Tell which (key, position) pairs are in the log."""
+        wanted = {(partition(key), _EVENT + position): (key, position) for key, position in places}
+        return {wanted[place] for place in self.table.get_many(wanted)}
+
+    def read(self, key: str, first: Position, last: Position) -> list[LogEntry]:
+        """Read the entries from `first` through `last`, strongly consistent."""
+        return self._query(key, _EVENT + first, _EVENT + last, None)
+
+    def read_behind(self, key: str, cursor: Position, through: Position, limit: int) -> Sequence[LogEntry]:
+        """Read at most `limit` entries behind `cursor`, up to `through`, strongly consistent."""
+        # "!" sorts right behind the last character of a position's own text, so the cursor itself is left out.
+        return self._query(key, f"{_EVENT}{cursor}!", _EVENT + through, limit)
+
+    def _query(self, key: str, low: str, high: str, limit: int | None) -> list[LogEntry]:
+        arguments = {"KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high", "ConsistentRead": True}
+        values = {"pk": partition(key), "low": low, "high": high}
+        return [_decode(item) for item in self.table.query(arguments, values, limit)]
+
+
+def _encode(key: str, entry: LogEntry, expires_at: int) -> dict[str, Any]:
+    content = entry.content
+    return {
+        "pk": partition(key),
+        "sk": _EVENT + entry.position,
+        "event": content if isinstance(content, bytes) else None,
+        "payload": None if isinstance(content, bytes) else content.as_item(),
+        "type": entry.type,
+        "flow_id": entry.flow_id,
+        "arrived_at_ms": entry.arrived_at_ms,
+        "expires_at": expires_at,
+    }
+
+
+def _decode(item: Item) -> LogEntry:
+    return LogEntry(
+        position=Position(item["sk"].removeprefix(_EVENT)),
+        type=item["type"],
+        flow_id=item["flow_id"],
+        arrived_at_ms=item["arrived_at_ms"],
+        content=item["event"] if "event" in item else PayloadReference.from_item(item["payload"]),
+    )

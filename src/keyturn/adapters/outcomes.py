@@ -1,0 +1,59 @@
+"""Attempt records and dead letters: what became of runs that did not simply succeed."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from keyturn.adapters.keys import partition
+from keyturn.adapters.table import Table
+from keyturn.core.actions import RecordAttempt
+from keyturn.core.log_entry import LogEntry
+from keyturn.core.naming import key_hash
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeStore:
+    """Writes attempt records and dead letters; each is the same item when written twice."""
+
+    table: Table
+    retention_s: int
+
+    def record_attempt(self, key: str, record: RecordAttempt) -> None:
+        """Store how one attempt ended. The first writer's word stands."""
+        run = record.run
+        self.table.put_once(
+            {
+                "pk": partition(key),
+                "sk": f"attempt#{run.slice.first}#{record.fence:012d}",
+                "outcome": record.outcome,
+                "reason": record.reason,
+                "attempt": run.attempt,
+                "last": run.slice.last,
+                "count": run.slice.count,
+                "route": run.slice.route,
+                "execution_name": run.execution_name,
+                "execution_id": run.execution_id,
+                "started_at_ms": run.started_at_ms,
+                "ended_at_ms": record.ended_at_ms,
+                "expires_at": record.ended_at_ms // 1000 + self.retention_s,
+            }
+        )
+
+    def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
+        """Store that one event was given up; the event itself stays in the log."""
+        self.table.put_once(self._dead_letter(key, entry, route, reason, at_ms))
+
+    def _dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> dict[str, Any]:
+        # By the day the event arrived, not the day it was given up: a repeated write must find the same place.
+        arrived = datetime.fromtimestamp(entry.arrived_at_ms / 1000, UTC).date().isoformat()
+        return {
+            "pk": f"deadletter#{arrived}",
+            "sk": f"{key_hash(key)}#{entry.position}",
+            "key": key,
+            "position": entry.position,
+            "type": entry.type,
+            "route": route,
+            "reason": reason,
+            "at_ms": at_ms,
+            "expires_at": at_ms // 1000 + self.retention_s,
+        }

@@ -1,0 +1,67 @@
+"""Step results: what a worker did for one event, stored once, the first writer's."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyturn.adapters.keys import STATE, decode_state, partition
+from keyturn.adapters.table import Table
+from keyturn.core.positions import Position
+from keyturn.core.state import KeyState
+
+_STEP: Final = "step#"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """A stored result with the attempt that made it."""
+
+    position: Position
+    step: str
+    result: Any
+    fence: int
+    attempt: int
+    execution_id: str
+    began_at_ms: int
+    ended_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStore:
+    """Reads and writes step results."""
+
+    table: Table
+    retention_s: int
+
+    def load(
+        self, key: str, generation: int, step: str, positions: Iterable[Position]
+    ) -> tuple[KeyState, dict[Position, Any]]:
+        """Read a key's state and the step's stored results in one strongly consistent read."""
+        places = {(partition(key), _place(position, generation, step)): position for position in positions}
+        state_place = (partition(key), STATE)
+        found = self.table.get_many([state_place, *places])
+        state = decode_state(key, found[state_place]) if state_place in found else KeyState(key)
+        results = {places[place]: json.loads(item["result"]) for place, item in found.items() if place in places}
+        return state, results
+
+    def store(self, key: str, generation: int, result: StepResult) -> Any:
+        """Store a result unless one is there; return the one that stands."""
+        standing = self.table.put_once(
+            {
+                "pk": partition(key),
+                "sk": _place(result.position, generation, result.step),
+                "result": json.dumps(result.result, separators=(",", ":"), ensure_ascii=False),
+                "fence": result.fence,
+                "attempt": result.attempt,
+                "execution_id": result.execution_id,
+                "began_at_ms": result.began_at_ms,
+                "ended_at_ms": result.ended_at_ms,
+                "expires_at": result.ended_at_ms // 1000 + self.retention_s,
+            }
+        )
+        return result.result if standing is None else json.loads(standing["result"])
+
+
+def _place(position: Position, generation: int, step: str) -> str:
+    return f"{_STEP}{position}#{generation}#{step}"

@@ -1,0 +1,185 @@
+"""DynamoDB calls on the state table, in plain Python values: what the stores beside this module share."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from keyturn.adapters.failures import code_of, translated
+from keyturn.errors import Throttled
+from keyturn.limits import BATCH_GET_ITEMS_MAX, BATCH_WRITE_ITEMS_MAX
+
+Item = Mapping[str, Any]
+"""Attributes as str, int, bytes, bool, and dicts of these; None is left out."""
+
+ItemKey = tuple[str, str]
+"""(pk, sk)"""
+
+_ROUNDS_MAX: Final = 8
+"""Times that the unprocessed rest of a batch is sent again, waiting 50 ms, 100 ms, ... with full jitter between."""
+
+
+class ItemExists(Exception):  # noqa: N818
+    """A conditional write found an item that it may not replace; `item` is what stands there."""
+
+    def __init__(self, item: Item) -> None:
+        """Keep the item that stood in the way."""
+        super().__init__("the condition of a write failed")
+        self.item = item
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The state table."""
+
+    client: Any
+    name: str
+    sleep: Callable[[float], None] = time.sleep
+    """Waits between the rounds of a batch, in seconds."""
+
+    def get(self, pk: str, sk: str) -> Item | None:
+        """Read one item, strongly consistent."""
+        with translated(f"reading {pk}/{sk}"):
+            answer = self.client.get_item(TableName=self.name, Key=_key(pk, sk), ConsistentRead=True)
+        return decode_item(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, keys: Iterable[ItemKey]) -> dict[ItemKey, Item]:
+        """Read many items, strongly consistent, 100 a call; absent ones are left out."""
+        found: dict[ItemKey, Item] = {}
+        for chunk in chunks(list(dict.fromkeys(keys)), BATCH_GET_ITEMS_MAX):
+            request = {self.name: {"Keys": [_key(*key) for key in chunk], "ConsistentRead": True}}
+            for answer in self._rounds(self.client.batch_get_item, request, "UnprocessedKeys"):
+                for raw in answer.get("Responses", {}).get(self.name, []):
+                    item = decode_item(raw)
+                    found[item["pk"], item["sk"]] = item
+        return found
+
+    def put_many(self, items: Sequence[Item]) -> None:
+        """Write many items, 25 a call, overwriting: for immutable ones only. Raises Throttled if a rest stays unwritten."""
+        for chunk in chunks(items, BATCH_WRITE_ITEMS_MAX):
+            request = {self.name: [{"PutRequest": {"Item": encode_item(item)}} for item in chunk]}
+            for _ in self._rounds(self.client.batch_write_item, request, "UnprocessedItems"):
+                pass
+
+    def put_once(self, item: Item) -> Item | None:
+        """Write an item unless one stands there; return the one that stood there, else None."""
+        try:
+            self.put_if(item, "attribute_not_exists(pk)")
+        except ItemExists as occupied:
+            return occupied.item
+        return None
+
+    def put_if(self, item: Item, condition: str, values: Item | None = None) -> None:
+        """Write an item if `condition` holds; raises ItemExists with the item in the way."""
+        arguments: dict[str, Any] = {"ExpressionAttributeValues": encode_values(values)} if values else {}
+        try:
+            with translated(f"writing {item['pk']}/{item['sk']}"):
+                try:
+                    self.client.put_item(
+                        TableName=self.name,
+                        Item=encode_item(item),
+                        ConditionExpression=condition,
+                        ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                        **arguments,
+                    )
+                except ClientError as error:
+                    if code_of(error) != "ConditionalCheckFailedException":
+                        raise
+                    raise ItemExists(decode_item(error.response.get("Item", {}))) from error
+        except ItemExists as occupied:
+            # The SDK sends a write again when its answer was lost: then our own item stands in the way.
+            if dict(occupied.item) != _without_none(item):
+                raise
+
+    def query(self, arguments: Mapping[str, Any], values: Item, limit: int | None = None) -> Iterator[Item]:
+        """Yield the items of a Query, page by page, `limit` at most."""
+        page = dict(arguments) | {"TableName": self.name, "ExpressionAttributeValues": encode_values(values)}
+        left = limit
+        while True:
+            if left is not None:
+                page["Limit"] = left
+            with translated("querying the state table"):
+                answer = self.client.query(**page)
+            items = answer.get("Items", [])
+            yield from map(decode_item, items)
+            left = None if left is None else left - len(items)
+            if "LastEvaluatedKey" not in answer or left == 0:
+                return
+            page["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _rounds(
+        self, call: Callable[..., Mapping[str, Any]], request: Mapping[str, Any], rest: str
+    ) -> Iterator[Mapping[str, Any]]:
+        """Send a batch, then its unprocessed rest, until nothing is left; raises Throttled when something stays."""
+        for attempt in range(_ROUNDS_MAX):
+            with translated(f"a batch on the state table ({rest})"):
+                answer = call(RequestItems=request)
+            yield answer
+            request = answer.get(rest) or {}
+            if not request:
+                return
+            self.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter, no secret
+        raise Throttled(f"a batch on the state table: DynamoDB kept returning {rest}")
+
+
+def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Cut a sequence into pieces of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def encode_item(item: Item) -> dict[str, Any]:
+    """Turn plain values into DynamoDB's attribute values."""
+    return {name: _encode(value) for name, value in item.items() if value is not None}
+
+
+def encode_values(values: Item) -> dict[str, Any]:
+    """Turn named values into the ones that an expression refers to: `now` becomes `:now`."""
+    return {f":{name}": _encode(value) for name, value in values.items()}
+
+
+def decode_item(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn DynamoDB's attribute values into plain ones."""
+    return {name: _decode(value) for name, value in raw.items()}
+
+
+def _key(pk: str, sk: str) -> dict[str, Any]:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _without_none(item: Item) -> dict[str, Any]:
+    return decode_item(encode_item(item))
+
+
+def _encode(value: Any) -> dict[str, Any]:
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case bytes():
+            return {"B": value}
+        case Mapping():
+            return {"M": encode_item(value)}
+        case _:
+            raise TypeError(f"a {type(value).__name__} can't be an attribute of the state table")
+
+
+def _decode(value: Mapping[str, Any]) -> Any:
+    ((kind, content),) = value.items()
+    match kind:
+        case "S" | "BOOL":
+            return content
+        case "N":
+            return int(content)
+        case "B":
+            return bytes(content)
+        case "M":
+            return decode_item(content)
+        case _:
+            raise TypeError(f"an attribute of type {kind} was not written by Keyturn")

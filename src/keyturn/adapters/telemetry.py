@@ -1,0 +1,63 @@
+"""Logs and metrics, through Powertools. No payload ever reaches either."""
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from keyturn.core.naming import key_hash
+from keyturn.core.run_header import RunHeader
+
+
+@cache
+def logger() -> Logger:
+    """Return this process's logger: JSON lines with the function's name as service."""
+    return Logger(log_uncaught_exceptions=False)
+
+
+@cache
+def metrics() -> Metrics:
+    """Return this process's metrics, in CloudWatch's embedded format, with the stack's name as their only dimension."""
+    return Metrics(service=os.environ.get("STACK_NAME", "keyturn"))
+
+
+def count(name: str, value: int = 1) -> None:
+    """Add to a counter."""
+    metrics().add_metric(name=name, unit=MetricUnit.Count, value=value)
+
+
+def duration_ms(name: str, value: int) -> None:
+    """Note a duration in milliseconds."""
+    metrics().add_metric(name=name, unit=MetricUnit.Milliseconds, value=value)
+
+
+def seconds(name: str, value: float) -> None:
+    """Note an age in seconds."""
+    metrics().add_metric(name=name, unit=MetricUnit.Seconds, value=value)
+
+
+def loggable(key: str, *, is_personal: bool) -> str:
+    """Return a key as logs may show it: hashed where its route says that it is personal."""
+    return key_hash(key) if is_personal else key
+
+
+def instrumented(handle: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Wrap a Lambda handler: request id on every log line, metrics written when it returns or raises."""
+    with_context = logger().inject_lambda_context(clear_state=True)(handle)
+    wrapped: Callable[[Any, Any], Any] = metrics().log_metrics(with_context)
+    return wrapped
+
+
+def run_fields(header: RunHeader) -> dict[str, object]:
+    """Return what every log line about a run carries, from its execution's input."""
+    return {
+        "flow_id": header.flow_id,
+        "key": loggable(header.key, is_personal=header.is_personal),
+        "position": header.first,
+        "attempt": header.attempt,
+        "fence": header.fence,
+        "route": header.route,
+    }

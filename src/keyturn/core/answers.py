@@ -1,0 +1,99 @@
+"""Reads what the fan-out of an execution came to: the answers of its workers, or the errors that its branches caught."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyturn.core.commands import Ending, Outcome
+
+_ENDED_FOR_SURE: Final = frozenset(
+    {
+        "StepFailed",  # raised by our own decorator around the worker's function
+        "Runtime.HandlerError",  # how MiniStack names any exception that a handler raised; AWS gives the class name
+        "Lambda.TooManyRequestsException",  # throttled: it never ran
+        "States.DataLimitExceeded",  # the worker answered, with too much
+    }
+)
+"""Errors that prove that the Lambda behind a task ended or never ran. After any other it may still be at work."""
+
+_REASON_CHARACTERS_MAX: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an execution came to. `ending` is None when it was refused: it may not finish the run."""
+
+    ending: Ending | None
+    execution_id: str | None
+
+
+def read_steps(steps: Any) -> Verdict:
+    """Sum the answers of a fan-out up.
+
+    `steps` is the result of the fan-out state: answers nested in lists and objects as branches and maps nest, or the
+    error of the fan-out as a whole.
+    """
+    answers = list(_answers(steps))
+    execution_id = next((str(answer["execution_id"]) for answer in answers if "execution_id" in answer), None)
+    if any(answer.get("outcome") == "refused" for answer in answers):
+        return Verdict(None, execution_id)
+    errors = [*_errors(answers), *_error_of_the_whole(steps)]
+    if errors:
+        return Verdict(_failure(errors), execution_id)
+    if any(answer.get("outcome") == "out_of_time" for answer in answers):
+        late = Ending(Outcome.OUT_OF_TIME, clean=True, reason="a worker was left too little time to begin")
+        return Verdict(late, execution_id)
+    return Verdict(Ending(Outcome.SUCCEEDED, clean=True), execution_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Error:
+    name: str
+    where: str
+    cause: str
+    is_permanent: bool
+    is_clean: bool
+
+
+def _failure(errors: list[_Error]) -> Ending:
+    return Ending(
+        Outcome.FAILED,
+        clean=all(error.is_clean for error in errors),
+        permanent=any(error.is_permanent for error in errors),
+        reason="; ".join(f"{error.where}: {error.name}: {error.cause}" for error in errors)[:_REASON_CHARACTERS_MAX],
+    )
+
+
+def _errors(answers: list[Mapping[str, Any]]) -> Iterator[_Error]:
+    for answer in answers:
+        where = str(answer["step"])
+        if answer.get("outcome") == "failed":
+            error = answer.get("error") or {}
+            yield _Error(str(error.get("Error", "")), where, str(error.get("Cause", "")), True, True)
+        elif "error" in answer:
+            yield _caught(answer["error"], where)
+
+
+def _error_of_the_whole(steps: Any) -> Iterator[_Error]:
+    if isinstance(steps, Mapping) and "Error" in steps:
+        name = str(steps["Error"])
+        yield _Error(name, "the fan-out", str(steps.get("Cause", "")), name == "States.DataLimitExceeded", False)
+
+
+def _caught(error: Mapping[str, Any], where: str) -> _Error:
+    name = str(error.get("Error", ""))
+    is_permanent = name == "States.DataLimitExceeded"
+    return _Error(name, where, str(error.get("Cause", "")), is_permanent, name in _ENDED_FOR_SURE)
+
+
+def _answers(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Find the answers in whatever branches and maps nested them in; never looks inside an answer."""
+    if isinstance(value, Mapping):
+        if "step" in value:
+            yield value
+        else:
+            for part in value.values():
+                yield from _answers(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _answers(part)

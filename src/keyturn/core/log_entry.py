@@ -1,0 +1,101 @@
+"""An event as its key's log holds it, and what runs make of the log: slices and execution inputs."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from keyturn.core.positions import Position
+from keyturn.core.route import Route, Routes
+from keyturn.core.state import KeyState, Run, Slice
+from keyturn.limits import RUN_INLINE_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadReference:
+    """Where a claim-checked event lies, its size in bytes, and the SHA-256 that its content must have."""
+
+    object: str
+    bytes: int
+    sha256: str
+
+    def as_item(self) -> dict[str, Any]:
+        """Write the reference as attributes of an item, or as part of an execution's input."""
+        return asdict(self)
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Self:
+        """Read the reference back; attributes of a later format are passed over."""
+        return cls(object=item["object"], bytes=int(item["bytes"]), sha256=item["sha256"])
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One event of a key's log: its bytes, or where they lie in the payload bucket."""
+
+    position: Position
+    type: str
+    flow_id: str
+    arrived_at_ms: int
+    content: bytes | PayloadReference
+
+    @property
+    def inline_bytes(self) -> int:
+        """What the event adds to an execution's input."""
+        return len(self.content) if isinstance(self.content, bytes) else 0
+
+
+def cut_slice(entries: Sequence[LogEntry], routes: Routes) -> tuple[Slice, Route | None]:
+    """Cut the next run's slice off the front of `entries`, which must not be empty and lie next to each other in the log.
+
+    A slice holds events of one route, as many as the route's batch allows by count and bytes. The route is None when
+    no route fits the first event's type any more.
+    """
+    head = entries[0]
+    route = routes.for_type(head.type)
+    taken = [head] if route is None else list(_fitting(entries, route, routes))
+    return Slice(
+        first=head.position,
+        last=taken[-1].position,
+        count=len(taken),
+        route=route.name if route else "",
+        arrived_at_ms=head.arrived_at_ms,
+    ), route
+
+
+def _fitting(entries: Sequence[LogEntry], route: Route, routes: Routes) -> Iterator[LogEntry]:
+    bytes_left = min(route.batch.bytes, RUN_INLINE_BYTES_MAX)
+    for place, entry in enumerate(entries[: route.batch.events]):
+        bytes_left -= entry.inline_bytes
+        is_next = place == 0 or (bytes_left >= 0 and routes.for_type(entry.type) == route)
+        if not is_next:
+            return
+        yield entry
+
+
+def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], route: Route) -> str:
+    """Write the input of a run's execution: the same text each time, since a start is only repeatable with it."""
+    header = {
+        "key": state.key,
+        "fence": state.fence,
+        "attempt": run.attempt,
+        "generation": state.generation,
+        "route": run.slice.route,
+        "workflow": run.workflow,
+        "first": run.slice.first,
+        "last": run.slice.last,
+        "count": run.slice.count,
+        "deadline_ms": run.deadline_ms,
+        "flow_id": entries[0].flow_id,
+        "arrived_at_ms": run.slice.arrived_at_ms,
+        "personal": route.personal_key,
+    }
+    document = {"run": header, "events": [_as_input(entry) for entry in entries]}
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+
+
+def _as_input(entry: LogEntry) -> dict[str, Any]:
+    place = {"position": entry.position, "flow_id": entry.flow_id, "arrived_at_ms": entry.arrived_at_ms}
+    if isinstance(entry.content, bytes):
+        return place | {"event": json.loads(entry.content)}
+    return place | {"payload": entry.content.as_item()}

@@ -1,0 +1,47 @@
+"""What an execution's input says of its run; sequencer and workers read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from keyturn.errors import KeyturnError
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """What an execution's input says of its run."""
+
+    key: str
+    fence: int
+    attempt: int
+    generation: int
+    route: str
+    first: str
+    count: int
+    deadline_ms: int
+    flow_id: str
+    arrived_at_ms: int
+    is_personal: bool
+
+    @classmethod
+    def from_input(cls, run: Mapping[str, Any]) -> Self:
+        """Read the header; raises KeyturnError when it isn't one, with the field that is missing."""
+        try:
+            return cls(
+                key=run["key"],
+                fence=run["fence"],
+                attempt=run["attempt"],
+                generation=run["generation"],
+                route=run["route"],
+                first=run["first"],
+                count=run["count"],
+                deadline_ms=run["deadline_ms"],
+                flow_id=run["flow_id"],
+                arrived_at_ms=run["arrived_at_ms"],
+                is_personal=run["personal"],
+            )
+        except (KeyError, TypeError) as error:
+            raise KeyturnError(
+                f"an execution's input has no run header as Keyturn writes it ({error}): start executions by putting "
+                "events to the stream, not by hand"
+            ) from error

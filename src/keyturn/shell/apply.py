@@ -1,0 +1,151 @@
+"""The one way to change a key: decide and write (see `change`), then carry out what the decision asks for."""
+
+from typing import Final, assert_never
+
+from keyturn.adapters import telemetry
+from keyturn.core import commands as ask
+from keyturn.core.actions import Action, DivertPending, Emit, HandOn, StartRun, WakeAt
+from keyturn.core.log_entry import execution_input
+from keyturn.core.positions import Position
+from keyturn.core.route import Route
+from keyturn.core.state import KeyState, Phase, Run
+from keyturn.errors import CannotStart, StoreError, Throttled
+from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
+from keyturn.shell.change import Applied, Change, CommandFor
+from keyturn.shell.platform import Platform
+
+_HANDS_MAX: Final = 4
+"""Waiting keys that a freed slot is offered to before it is left to the watchdog."""
+
+_DIVERTED_AT_ONCE: Final = 100
+
+_LOOK_AGAIN_MS: Final = 2_000
+"""When the watchdog looks for a slot that nobody took: longer than the count of runs in flight may be old."""
+
+
+def apply(change: Change, command_for: CommandFor, state: KeyState | None = None) -> Applied:
+    """Apply the command that `command_for` makes of the key's state, or nothing when it makes none.
+
+    `state` spares the first load. Raises Conflict when the key kept moving on, and Throttled or StoreError when AWS
+    failed; nothing is half done then that a repetition, a redelivery or the watchdog would not complete.
+    """
+    applied = change.decide(command_for, state)
+    for action in applied.transition.actions:
+        _carry_out(change, action, applied.state)
+    return applied
+
+
+def claim(platform: Platform, key: str, *, has_slot: bool) -> Applied:
+    """Start what a waiting key has to run, if it may start now."""
+    change = Change(platform, key)
+
+    def command_for(state: KeyState) -> ask.Command | None:
+        if state.phase is not Phase.WAITING:
+            return None
+        if state.run is not None:
+            return ask.Claim(change.again(state.run, has_slot=has_slot))
+        following = change.next_between(state.cursor, state.tail, lambda: has_slot)
+        return ask.Claim(following) if following else None
+
+    return apply(change, command_for)
+
+
+def divert(platform: Platform, key: str) -> None:
+    """Dead-letter what queues behind a run that failed for good, piece by piece until nothing is left."""
+    while True:
+        state = platform.keys.load(key)
+        if state.parked is None or not state.parked.diverts or not state.has_pending:
+            return
+        entries = platform.log.read_behind(key, state.cursor, state.tail, _DIVERTED_AT_ONCE)
+        reason = f"behind a run that failed: {state.parked.reason}"
+        for entry in entries:
+            route = platform.routes.for_type(entry.type)
+            platform.outcomes.record_dead_letter(key, entry, route.name if route else "", reason, platform.clock())
+        through, count = entries[-1].position, len(entries)
+        apply(Change(platform, key), _divert_command(state.cursor, through, count), state)
+
+
+def hand_on(platform: Platform) -> None:
+    """Give a freed slot to one of the keys that wait longest; what isn't taken is left to the watchdog, soon."""
+    now_ms = platform.clock()
+    if not platform.capacity.may_hand_on(now_ms):
+        return
+    for offered, entry in enumerate(platform.index.some_waiting(_HANDS_MAX)):
+        applied = claim(platform, entry.key, has_slot=True)
+        if applied.state.phase is Phase.RUNNING and applied.transition.refusal is None:
+            return
+        if offered + 1 == _HANDS_MAX:
+            break
+    wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)
+
+
+def wake_at(platform: Platform, key: str, at_ms: int) -> None:
+    """Have the watchdog look at a key, or for free slots when `key` is empty. Losing this costs time only."""
+    try:
+        platform.wake.wake_at(key, at_ms, platform.clock())
+    except StoreError as error:
+        telemetry.logger().warning("wake-up message not sent; the next pass does it", extra={"reason": str(error)})
+
+
+def log_fields(state: KeyState, run: Run, route: Route) -> dict[str, object]:
+    """Return what every log line about a run carries."""
+    return {
+        "key": telemetry.loggable(state.key, is_personal=route.personal_key),
+        "position": run.slice.first,
+        "attempt": run.attempt,
+        "fence": state.fence,
+        "route": run.slice.route,
+        "execution": run.execution_name,
+    }
+
+
+def _carry_out(change: Change, action: Action, state: KeyState) -> None:
+    match action:
+        case StartRun():
+            _start(change, state, action.run)
+        case WakeAt():
+            wake_at(change.platform, change.key, action.at_ms)
+        case HandOn():
+            hand_on(change.platform)
+        case DivertPending():
+            divert(change.platform, change.key)
+        case Emit():
+            telemetry.count(action.count, action.value)
+        case _:
+            assert_never(action)
+
+
+def _start(change: Change, state: KeyState, run: Run) -> None:
+    route = change.platform.routes.named_or_missing(run.slice.route)
+    entries = change.entries_of(run)
+    fields = log_fields(state, run, route) | {"flow_id": entries[0].flow_id}
+    try:
+        text = execution_input(state, run, entries, route)
+        if len(text.encode()) > EXECUTION_INPUT_BYTES_MAX:
+            raise CannotStart(f"its input has more than {EXECUTION_INPUT_BYTES_MAX} bytes")
+        change.platform.executions.start(run, text)
+    except CannotStart as error:
+        telemetry.count("StartFailed")
+        telemetry.logger().error("run can never start", extra=fields | {"reason": str(error)})
+        apply(change, _give_up_command(change, state.fence, str(error)))
+    except Throttled:
+        telemetry.count("StartFailed")
+        raise
+    else:
+        telemetry.logger().info("run started", extra=fields)
+
+
+def _give_up_command(change: Change, fence: int, reason: str) -> CommandFor:
+    def command_for(state: KeyState) -> ask.Command | None:
+        if state.run is None or state.fence != fence:
+            return None
+        route = change.platform.routes.named_or_missing(state.run.slice.route)
+        following = change.next_between(state.run.slice.last, state.tail, lambda: False)
+        return ask.GiveUp(fence, f"cannot start: {reason}", route, following)
+
+    return command_for
+
+
+def _divert_command(cursor: Position, through: Position, count: int) -> CommandFor:
+    """Divert only from the cursor that was read: whoever diverted meanwhile counted these events already."""
+    return lambda state: ask.Divert(through, count) if state.cursor == cursor else None

@@ -1,0 +1,216 @@
+"""The dispatcher's work: a batch of stream records becomes log entries, quarantine, and claimed runs.
+
+The order of the writes is what makes a crash between any two of them harmless:
+log entries -> identities -> key states (admit, claim) -> executions. A redelivery finds each half-way state and goes
+on from there; what it finds done it leaves alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from keyturn.adapters import telemetry
+from keyturn.adapters.duplicates import Identified
+from keyturn.adapters.records import read_records
+from keyturn.core import commands as ask
+from keyturn.core.event import Admissible, Reason, Rejection
+from keyturn.core.log_entry import LogEntry, PayloadReference
+from keyturn.core.positions import sequence_number_of
+from keyturn.core.sorting import Sorted, sort_events, split_old
+from keyturn.core.state import KeyState, Phase
+from keyturn.errors import StoreError
+from keyturn.limits import EVENT_INLINE_BYTES_MAX
+from keyturn.shell.apply import apply, wake_at
+from keyturn.shell.change import Change
+from keyturn.shell.platform import Platform
+from keyturn.shell.time_budget import HasTime
+
+_THREADS: Final = 8
+_LOOK_FOR_SLOTS_MS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a batch holds of one key, with the state it was sorted by."""
+
+    state: KeyState
+    sorted: Sorted
+    redelivered: Sequence[Admissible]
+    late: Sequence[Admissible]
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether admitting it will want a slot."""
+        return self.state.phase is Phase.IDLE and self.sorted.tail is not None and self.sorted.tail > self.state.tail
+
+    @property
+    def sequence_numbers(self) -> list[str]:
+        events = [*self.sorted.new, *self.sorted.old, *(duplicate.event for duplicate in self.sorted.duplicates)]
+        return [sequence_number_of(event.position) for event in events]
+
+
+def dispatch(platform: Platform, batch: Mapping[str, Any], has_time: HasTime) -> dict[str, Any]:
+    """Take a batch of a Kinesis event source mapping in; answer with the lowest record that is not dealt with.
+
+    `has_time` says whether the invocation may begin something more; what isn't begun is for a redelivery.
+    """
+    settings = platform.settings
+    records = read_records(
+        batch,
+        platform.routes,
+        epoch=settings.stream_epoch,
+        accepts_aggregated=settings.accepts_aggregated_records,
+    )
+    try:
+        undone = _take_in(platform, records, has_time)
+    except StoreError as error:
+        telemetry.logger().warning("whole batch left for a redelivery", extra={"reason": str(error)})
+        undone = min((sequence_number_of(record.position) for record in records), key=int, default=None)
+    return {"batchItemFailures": [{"itemIdentifier": undone}] if undone else []}
+
+
+def _take_in(platform: Platform, records: Sequence[Admissible | Rejection], has_time: HasTime) -> str | None:
+    """Take records in; return the lowest sequence number left undone. Raises StoreError when the log can't be written."""
+    rejections = [record for record in records if isinstance(record, Rejection)]
+    events = [record for record in records if isinstance(record, Admissible)]
+    works = _sort(platform, events)
+    _write_log(platform, works)
+    _note_duplicates(platform, works)
+    late = [_as_late(event) for work in works for event in work.late]
+    jobs = [_quarantine_job(platform, rejection) for rejection in (*rejections, *late)]
+    jobs += _admit_jobs(platform, works)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        undone = list(threads.map(lambda job: _undone(job, has_time), jobs))
+    return min((number for numbers in undone for number in numbers), key=int, default=None)
+
+
+def _sort(platform: Platform, events: Sequence[Admissible]) -> list[_Work]:
+    by_key: dict[str, list[Admissible]] = {}
+    for event in events:
+        by_key.setdefault(event.key, []).append(event)
+    states = platform.keys.load_many(by_key)
+    first_positions = platform.duplicates.first_positions(map(_identified, events))
+    in_order = {key: sort_events(states[key], group, first_positions) for key, group in by_key.items()}
+    in_log = platform.log.present(
+        (event.key, event.position) for found in in_order.values() for event in found.old
+    )
+    return [_Work(states[key], found, *split_old(found.old, in_log)) for key, found in in_order.items()]
+
+
+def _write_log(platform: Platform, works: Sequence[_Work]) -> None:
+    new = [event for work in works for event in work.sorted.new]
+    now_ms = platform.clock()
+    platform.log.write(((event.key, _as_entry(platform, event)) for event in new), now_ms)
+    platform.duplicates.remember(map(_identified, new), now_ms)
+
+
+def _as_entry(platform: Platform, event: Admissible) -> LogEntry:
+    content: bytes | PayloadReference = event.raw
+    if len(event.raw) > EVENT_INLINE_BYTES_MAX:
+        content = platform.payloads.put(event.key, event.position, event.raw)
+    return LogEntry(event.position, event.type, event.flow_id, event.arrived_at_ms, content)
+
+
+def _note_duplicates(platform: Platform, works: Sequence[_Work]) -> None:
+    for duplicate in (duplicate for work in works for duplicate in work.sorted.duplicates):
+        if platform.duplicates.record(_identified(duplicate.event), duplicate.first, platform.clock()):
+            telemetry.count("Duplicates")
+            telemetry.logger().info(
+                "duplicate", extra=_event_fields(platform, duplicate.event) | {"first": duplicate.first}
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Something to do for some records, apart from all other jobs."""
+
+    do: Callable[[], None]
+    sequence_numbers: Sequence[str]
+
+
+def _undone(job: _Job, has_time: HasTime) -> Sequence[str]:
+    """Do a job; return the sequence numbers of what it leaves for a redelivery."""
+    if not has_time():
+        return job.sequence_numbers
+    try:
+        job.do()
+    except StoreError as error:
+        telemetry.logger().warning("left for a redelivery", extra={"reason": str(error)})
+        return job.sequence_numbers
+    return ()
+
+
+def _admit_jobs(platform: Platform, works: Sequence[_Work]) -> list[_Job]:
+    """Deal the free slots out in stream order; keys that get none will wait."""
+    claiming = [work.state.key for work in works if work.is_claiming]
+    slots = platform.capacity.take(len(claiming), platform.clock())
+    if slots < len(claiming):
+        wake_at(platform, "", platform.clock() + _LOOK_FOR_SLOTS_MS)
+    lucky = frozenset(claiming[:slots])
+    return [
+        _Job(partial(_admit, platform, work, has_slot=work.state.key in lucky), work.sequence_numbers)
+        for work in works
+        if work.sorted.tail is not None or work.redelivered
+    ]
+
+
+def _admit(platform: Platform, work: _Work, *, has_slot: bool) -> None:
+    change = Change(platform, work.state.key)
+    apply(change, partial(_admit_command, change, work, has_slot), work.state)
+    if work.sorted.new:
+        telemetry.count("Admitted", len(work.sorted.new))
+
+
+def _admit_command(change: Change, work: _Work, has_slot: bool, state: KeyState) -> ask.Command:
+    tail = max(work.sorted.tail or state.tail, state.tail)
+    new = [event for event in work.sorted.new if event.position > state.tail]
+    is_idle = state.phase is Phase.IDLE
+    following = change.next_between(state.cursor, tail, lambda: has_slot) if is_idle else None
+    first = new[0].arrived_at_ms if new else change.platform.clock()
+    return ask.Admit(
+        tail=tail,
+        count=len(new),
+        arrived_at_ms=following.slice.arrived_at_ms if following else first,
+        next=following,
+        is_redelivery=bool(work.redelivered),
+    )
+
+
+def _quarantine_job(platform: Platform, rejection: Rejection) -> _Job:
+    return _Job(partial(_quarantine, platform, rejection), [sequence_number_of(rejection.position)])
+
+
+def _quarantine(platform: Platform, rejection: Rejection) -> None:
+    if platform.quarantine.put(rejection, platform.clock()):
+        telemetry.count("Quarantined")
+        telemetry.logger().warning(
+            "quarantined",
+            extra={"shard": rejection.shard, "position": rejection.position, "reason": rejection.reason.value},
+        )
+
+
+def _as_late(event: Admissible) -> Rejection:
+    return Rejection(
+        shard=event.shard,
+        position=event.position,
+        key=event.key,
+        reason=Reason.LATE,
+        detail="set aside by the event source and delivered after later events of its key were admitted",
+        raw=event.raw,
+        arrived_at_ms=event.arrived_at_ms,
+    )
+
+
+def _identified(event: Admissible) -> Identified:
+    return Identified(event.key, event.identity, event.position)
+
+
+def _event_fields(platform: Platform, event: Admissible) -> dict[str, object]:
+    route = platform.routes.named_or_missing(event.route)
+    return {
+        "flow_id": event.flow_id,
+        "key": telemetry.loggable(event.key, is_personal=route.personal_key),
+        "position": event.position,
+    }

@@ -1,0 +1,71 @@
+"""Everything that the shell works with, wired together once a process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from keyturn.adapters.capacity import Capacity
+from keyturn.adapters.clients import client
+from keyturn.adapters.clock import now_ms
+from keyturn.adapters.duplicates import DuplicateIndex
+from keyturn.adapters.executions import Executions
+from keyturn.adapters.index import DueIndex
+from keyturn.adapters.keys import KeyStore
+from keyturn.adapters.log import EventLog
+from keyturn.adapters.outcomes import OutcomeStore
+from keyturn.adapters.payloads import PayloadStore
+from keyturn.adapters.quarantine import Quarantine
+from keyturn.adapters.schemas import load_routes
+from keyturn.adapters.table import Table
+from keyturn.adapters.wake import WakeQueue
+from keyturn.core.route import Routes
+from keyturn.core.state import Clock
+from keyturn.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The stores, services and settings of one stack, with its clock."""
+
+    settings: Settings
+    routes: Routes
+    keys: KeyStore
+    log: EventLog
+    duplicates: DuplicateIndex
+    quarantine: Quarantine
+    outcomes: OutcomeStore
+    payloads: PayloadStore
+    index: DueIndex
+    capacity: Capacity
+    executions: Executions
+    wake: WakeQueue
+    clock: Clock = now_ms
+
+    @classmethod
+    def build(
+        cls, settings: Settings, routes: Routes, client_of: Callable[[str], Any] = client, clock: Clock = now_ms
+    ) -> Self:
+        """Wire the adapters together; `client_of` gives the client of an AWS service by its name."""
+        table = Table(client_of("dynamodb"), settings.state_table)
+        payloads = PayloadStore(client_of("s3"), settings.payload_bucket)
+        index = DueIndex(table, settings.index_buckets)
+        return cls(
+            settings=settings,
+            routes=routes,
+            keys=KeyStore(table, settings.index_buckets, settings.index_rounding_ms),
+            log=EventLog(table, settings.event_retention_s),
+            duplicates=DuplicateIndex(table, settings.duplicate_window_s),
+            quarantine=Quarantine(table, payloads, settings.event_retention_s),
+            outcomes=OutcomeStore(table, settings.event_retention_s),
+            payloads=payloads,
+            index=index,
+            capacity=Capacity(table, index, settings.max_in_flight_runs),
+            executions=Executions(client_of("stepfunctions"), settings.state_machine_prefix),
+            wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),
+            clock=clock,
+        )
+
+
+def deployed() -> Platform:
+    """Build the platform of the deployed function that this process is; raises what its settings or routes lack."""
+    return Platform.build(Settings.from_environment(), load_routes())

@@ -1,0 +1,59 @@
+"""The sequencer's work: the last state of every execution reports how its run went, and the key goes on."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from keyturn.adapters import telemetry
+from keyturn.core import commands as ask
+from keyturn.core.answers import Verdict, read_steps
+from keyturn.core.commands import Ending, Outcome
+from keyturn.core.run_header import RunHeader
+from keyturn.core.state import KeyState, Phase
+from keyturn.shell.apply import apply
+from keyturn.shell.change import Change
+from keyturn.shell.platform import Platform
+
+
+def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Finish the run that `payload` tells of; return what was made of it, for the execution's output.
+
+    Repeating it is harmless: the second time changes nothing, and starts the run that is claimed by then once more.
+    """
+    header = RunHeader.from_input(payload["run"])
+    verdict = read_steps(payload["steps"])
+    fields = telemetry.run_fields(header)
+    if verdict.ending is None:
+        telemetry.logger().warning("execution refused", extra=fields)
+        return {"outcome": "refused"}
+    change = Change(platform, header.key)
+    applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending))
+    refusal = applied.transition.refusal
+    if refusal is None:
+        _report(platform, header, verdict.ending)
+    telemetry.logger().info(
+        "run finished", extra=fields | {"outcome": verdict.ending.outcome, "reason": verdict.ending.reason}
+    )
+    return {"outcome": verdict.ending.outcome.value, "refusal": refusal}
+
+
+def _finish_command(
+    change: Change, header: RunHeader, verdict: Verdict, ending: Ending, state: KeyState
+) -> ask.Command | None:
+    platform = change.platform
+    is_ours = state.phase is Phase.RUNNING and state.fence == header.fence
+    following = None
+    if is_ours and state.run is not None:
+        quantum = platform.settings.slot_quantum_runs
+        following = change.next_between(
+            state.run.slice.last,
+            state.tail,
+            lambda: platform.capacity.may_keep(state.turn, quantum, platform.clock()),
+        )
+    route = platform.routes.named_or_missing(header.route)
+    return ask.Finish(header.fence, verdict.execution_id, ending, route, following)
+
+
+def _report(platform: Platform, header: RunHeader, ending: Ending) -> None:
+    if ending.outcome is Outcome.SUCCEEDED:
+        telemetry.duration_ms("PutToDone", platform.clock() - header.arrived_at_ms)

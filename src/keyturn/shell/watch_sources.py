@@ -1,0 +1,50 @@
+"""What the watchdog can be asked by: its schedule, an execution's status-change event, wake-up messages."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from keyturn.adapters import telemetry
+from keyturn.errors import StoreError
+from keyturn.shell.platform import Platform
+from keyturn.shell.time_budget import HasTime
+from keyturn.shell.watch import ended_without_finish, fill_slots, wake, watch
+
+
+def watch_for(platform: Platform, event: Mapping[str, Any], has_time: HasTime) -> dict[str, Any]:
+    """Do what the event asks for; anything that is neither a message nor a status change asks for a whole pass."""
+    if "Records" in event:
+        return _wake_each(platform, event["Records"], has_time)
+    if event.get("detail-type") == "Step Functions Execution Status Change":
+        return _take_up_status(platform, event["detail"])
+    return dict(watch(platform, has_time))
+
+
+def _wake_each(platform: Platform, messages: list[Mapping[str, Any]], has_time: HasTime) -> dict[str, Any]:
+    """Wake the key of each message; those that failed are reported, so that SQS delivers them again."""
+    failed = []
+    for message in messages:
+        try:
+            key = json.loads(message["body"])["key"]
+            if key:
+                wake(platform, key)
+            else:
+                fill_slots(platform, has_time)
+        except (StoreError, ValueError, KeyError, TypeError) as error:
+            telemetry.logger().warning("wake-up left for a redelivery", extra={"error": type(error).__name__})
+            failed.append({"itemIdentifier": message["messageId"]})
+    return {"batchItemFailures": failed}
+
+
+def _take_up_status(platform: Platform, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Find the run of an execution by its input.
+
+    AWS leaves the input out above 248 KB or with a customer key (Step Functions Developer Guide, "EventBridge
+    events"): then the run's deadline is what finds it.
+    """
+    text = detail.get("input")
+    if not text:
+        telemetry.logger().info("status change without input; the deadline will find its run")
+        return {"status": "left to the deadline"}
+    ended_without_finish(platform, detail["name"], json.loads(text)["run"]["key"])
+    return {"status": detail["status"]}
