@@ -1,0 +1,302 @@
+"""Each rule of the lint finds the machine that breaks it, and nothing in the machines that this project ships."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.statemachines.conftest import ROOT
+from tools.lint_statemachines.__main__ import lint
+from tools.lint_statemachines.definition import places
+from tools.lint_statemachines.durations import EndlessPathError, longest_path_s, retry_wait_s
+from tools.lint_statemachines.nesting import check_nesting
+from tools.lint_statemachines.shape import check_shape
+from tools.lint_statemachines.stack import Machine, Route, Stack, routes_from, stack_from_template
+
+Definition = dict[str, Any]
+
+MACHINE = Machine(
+    logical_id="OrderStandard",
+    name="order-standard",
+    kind="standard",
+    file="order.asl.json",
+    substitutions={
+        "Partition": None,
+        "InventoryFunctionArn": "Inventory",
+        "PaymentFunctionArn": "Payment",
+        "NotificationFunctionArn": "Notification",
+        "SequencerFunctionArn": "Sequencer",
+    },
+)
+STACK = Stack({"Inventory": 3, "Payment": 3, "Notification": 2, "Sequencer": 10}, (MACHINE,))
+ROUTE = Route(name="order", workflow="order", kind="standard", run_timeout_s=60, worker_timeout_s=3)
+
+
+def worker(definition: Definition) -> dict[str, Any]:
+    """The first worker's task."""
+    state: dict[str, Any] = definition["States"]["Work"]["Branches"][0]["States"]["Inventory"]
+    return state
+
+
+def test_the_project_has_no_problems() -> None:
+    """`python -m tools.lint_statemachines` is clean."""
+    assert lint(ROOT) == []
+
+
+def no_task_timeout(definition: Definition) -> None:
+    del worker(definition)["TimeoutSeconds"]
+
+
+def no_execution_timeout(definition: Definition) -> None:
+    del definition["TimeoutSeconds"]
+
+
+def retries_a_timeout(definition: Definition) -> None:
+    worker(definition)["Retry"][0]["ErrorEquals"].append("States.Timeout")
+
+
+def retries_everything(definition: Definition) -> None:
+    worker(definition)["Retry"][0]["ErrorEquals"] = ["States.ALL"]
+
+
+def retries_the_fan_out(definition: Definition) -> None:
+    definition["States"]["Work"]["Retry"] = worker(definition)["Retry"]
+
+
+def no_jitter(definition: Definition) -> None:
+    worker(definition)["Retry"][0]["JitterStrategy"] = "NONE"
+
+
+def no_longest_delay(definition: Definition) -> None:
+    del worker(definition)["Retry"][0]["MaxDelaySeconds"]
+
+
+def too_many_attempts(definition: Definition) -> None:
+    worker(definition)["Retry"][0]["MaxAttempts"] = 9
+
+
+def branch_without_catch(definition: Definition) -> None:
+    worker(definition)["Catch"] = []
+
+
+def branch_without_data_limit(definition: Definition) -> None:
+    del worker(definition)["Catch"][0]
+
+
+def catch_all_first(definition: Definition) -> None:
+    worker(definition)["Catch"].reverse()
+
+
+def fan_out_without_catch(definition: Definition) -> None:
+    del definition["States"]["Work"]["Catch"]
+
+
+def catch_loses_the_run(definition: Definition) -> None:
+    del definition["States"]["Work"]["Catch"][1]["ResultPath"]
+
+
+def ends_without_the_sequencer(definition: Definition) -> None:
+    del definition["States"]["Work"]["Next"]
+    definition["States"]["Work"]["End"] = True
+    definition["States"]["Work"]["Catch"] = []
+
+
+def catch_ends_in_fail(definition: Definition) -> None:
+    definition["States"]["Work"]["Catch"][1]["Next"] = "GiveUp"
+    definition["States"]["GiveUp"] = {"Type": "Fail"}
+
+
+def forgotten_state(definition: Definition) -> None:
+    definition["States"]["Work"]["Branches"][0]["States"]["Forgotten"] = {"Type": "Pass", "End": True}
+
+
+def no_execution_id(definition: Definition) -> None:
+    del definition["States"]["Work"]["Parameters"]["execution_id.$"]
+
+
+def worker_without_run(definition: Definition) -> None:
+    del worker(definition)["Parameters"]["Payload"]["run.$"]
+
+
+def sequencer_without_steps(definition: Definition) -> None:
+    del definition["States"]["Sequence"]["Parameters"]["Payload"]["steps.$"]
+
+
+def long_state_name(definition: Definition) -> None:
+    branch = definition["States"]["Work"]["Branches"][0]
+    branch["StartAt"] = "I" * 81
+    branch["States"]["I" * 81] = branch["States"].pop("Inventory")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"),
+    [
+        (no_task_timeout, 'state "Work > Inventory": has no TimeoutSeconds.'),
+        (no_execution_timeout, "order.asl.json: has no TimeoutSeconds at the top."),
+        (retries_a_timeout, "retries States.Timeout, after which the Lambda may still be at work."),
+        (retries_everything, "retries States.ALL, after which the Lambda may still be at work."),
+        (retries_the_fan_out, "retries a whole fan-out."),
+        (no_jitter, "retry of StepFailed, Runtime.HandlerError: has no jitter."),
+        (no_longest_delay, "lacks MaxDelaySeconds."),
+        (too_many_attempts, "has 9 attempts."),
+        (branch_without_catch, 'state "Work > Inventory": does not catch States.ALL by itself.'),
+        (branch_without_data_limit, "does not catch States.DataLimitExceeded by itself."),
+        (catch_all_first, "catches States.ALL before the last place."),
+        (fan_out_without_catch, 'state "Work": does not catch States.ALL by itself.'),
+        (catch_loses_the_run, "has a Catch that replaces its input by the error."),
+        (ends_without_the_sequencer, 'state "Work": ends the execution without the sequencer.'),
+        (catch_ends_in_fail, 'state "GiveUp": ends the execution without the sequencer.'),
+        (forgotten_state, 'state "Forgotten": is never reached.'),
+        (no_execution_id, "is no Parallel that makes execution_id by States.UUID()."),
+        (worker_without_run, "does not pass on run."),
+        (sequencer_without_steps, "does not pass on steps."),
+        (long_state_name, "has a name of 81 characters."),
+    ],
+)
+def test_a_rule_names_what_breaks_it(order: Definition, spoil: Callable[[Definition], None], finding: str) -> None:
+    """One change to a sound machine is found, with its place and a remedy."""
+    assert check_shape("order.asl.json", order) == []
+    spoil(order)
+    assert finding in "\n".join(map(str, check_shape("order.asl.json", order)))
+
+
+def nesting(definition: Definition, stack: Stack = STACK, route: Route = ROUTE) -> str:
+    """What the nesting rules say, as a user reads it."""
+    return "\n".join(map(str, check_nesting(stack, {"order.asl.json": definition}, (route,))))
+
+
+def with_machine(**changes: Any) -> Stack:
+    """The stack with its machine changed."""
+    fields = {field: getattr(MACHINE, field) for field in Machine.__slots__}
+    return Stack(STACK.function_timeouts_s, (Machine(**{**fields, **changes}),))
+
+
+def with_route(**changes: Any) -> Route:
+    """The route with fields changed."""
+    return Route(**{**{field: getattr(ROUTE, field) for field in Route.__slots__}, **changes})
+
+
+def test_nested_timeouts_are_no_problem(order: Definition) -> None:
+    """Worker 3 s < task 4 s, longest path 52 s < execution 56 s < run 60 s."""
+    assert nesting(order) == ""
+
+
+def test_a_task_outlasts_its_function(order: Definition) -> None:
+    """A task that may end first would leave a Lambda at work behind it; equal is too short."""
+    worker(order)["TimeoutSeconds"] = 3
+    assert 'state "Work > Inventory": TimeoutSeconds is 3, its function Inventory may take 3 s' in nesting(order)
+
+
+def test_an_execution_outlasts_its_longest_path(order: Definition) -> None:
+    """An execution that times out reaches no Catch and no sequencer."""
+    order["TimeoutSeconds"] = 52
+    assert "order.asl.json: TimeoutSeconds is 52, its longest path is 52 s." in nesting(order)
+
+
+def test_an_express_execution_lives_five_minutes(order: Definition) -> None:
+    """AWS ends an Express execution after 300 s, whatever its definition says."""
+    order["TimeoutSeconds"] = 301
+    stack = with_machine(name="order-express", kind="express")
+    found = nesting(order, stack, with_route(kind="express", run_timeout_s=400))
+    assert "OrderStandard is Express, which ends after 300 s" in found
+
+
+def test_a_run_outlasts_its_execution(order: Definition) -> None:
+    """At run_timeout_s the key is taken from the execution, so that must have ended."""
+    found = nesting(order, route=with_route(run_timeout_s=56))
+    assert 'routes.json, route "order": run_timeout_s is 56, its workflow may take 56 s.\nRaise' in found
+
+
+@pytest.mark.parametrize("worker_timeout_s", [2, 4])
+def test_a_route_knows_its_longest_worker(order: Definition, worker_timeout_s: int) -> None:
+    """not_before is reckoned from worker_timeout_s: too short breaks order, too long wastes time."""
+    found = nesting(order, route=with_route(worker_timeout_s=worker_timeout_s))
+    assert f"worker_timeout_s is {worker_timeout_s}, the longest Timeout of its workers is 3 s." in found
+
+
+def test_a_route_names_a_workflow_of_the_template(order: Definition) -> None:
+    """A route to nowhere would fail at StartExecution, event after event."""
+    found = nesting(order, route=with_route(kind="express"))
+    assert "its workflow order-express is not in template.yaml.\nName one of order-standard" in found
+
+
+def test_a_machines_name_tells_its_type(order: Definition) -> None:
+    """Functions find a workflow by stack, workflow and kind."""
+    assert "is named order-standard and is of type express" in nesting(order, with_machine(kind="express"))
+
+
+def test_a_machines_name_leaves_room_for_the_stacks(order: Definition) -> None:
+    """80 characters are all that Step Functions takes."""
+    name = "o" * 40 + "-standard"
+    assert "Shorten the workflow's name by 10." in nesting(
+        order, with_machine(name=name), with_route(workflow="o" * 40)
+    )
+
+
+def test_placeholders_and_substitutions_match(order: Definition) -> None:
+    """An unknown ${Name} would be deployed as it stands."""
+    substitutions = {**MACHINE.substitutions, "Spare": None}
+    del substitutions["PaymentFunctionArn"]
+    found = nesting(order, with_machine(substitutions=substitutions))
+    assert "${PaymentFunctionArn}: OrderStandard does not say what it stands for" in found
+    assert "substitutes Spare, which order.asl.json does not use" in found
+
+
+def test_a_loop_is_a_problem(order: Definition) -> None:
+    """Nothing bounds a path that leads back to itself."""
+    order["States"]["Work"]["Branches"][0]["States"]["InventoryFailed"].update({"Next": "Inventory"})
+    with pytest.raises(EndlessPathError):
+        longest_path_s(order)
+    assert "leads back to itself" in nesting(order)
+
+
+def test_the_longest_path_counts_tries_and_waits() -> None:
+    """3 tries of 4 s, waits of 1 and 2 s, twice, for 40 items 20 at a time; a Wait counts as it says."""
+    task = {
+        "Type": "Task",
+        "TimeoutSeconds": 4,
+        "Retry": [{"ErrorEquals": ["StepFailed"], "IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 2}],
+        "End": True,
+    }
+    fan_out = {
+        "Type": "Map",
+        "MaxConcurrency": 20,
+        "ItemProcessor": {"StartAt": "T", "States": {"T": task}},
+        "Next": "W",
+    }
+    scope = {"StartAt": "M", "States": {"M": fan_out, "W": {"Type": "Wait", "Seconds": 5, "End": True}}}
+    assert longest_path_s(scope) == 2 * (3 * 4 + 1 + 2) + 5
+
+
+def test_waits_stop_growing_at_their_longest() -> None:
+    """1, 2, 4, 4 s."""
+    assert retry_wait_s({"IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 4, "MaxDelaySeconds": 4}) == 11
+
+
+def test_places_are_named_by_their_way(lines: Definition) -> None:
+    """A finding inside a Map inside a branch says where it is."""
+    assert 'state "Work > PickLines > Picking"' in {str(place) for place in places(lines)}
+
+
+def test_the_template_is_read_as_it_is_written() -> None:
+    """Timeouts, names and substitutions, with SAM's default where a function says nothing."""
+    stack = stack_from_template("""
+Resources:
+  Sample: {Type: AWS::Serverless::Function, Properties: {}}
+  Flow:
+    Type: AWS::StepFunctions::StateMachine
+    Properties:
+      StateMachineName: !Sub ${AWS::StackName}-my-flow-express
+      StateMachineType: EXPRESS
+      DefinitionS3Location: flow.asl.json
+      DefinitionSubstitutions: {SampleArn: !GetAtt Sample.Arn, Partition: !Ref AWS::Partition}
+""")
+    machine = Machine("Flow", "my-flow-express", "express", "flow.asl.json", {"SampleArn": "Sample", "Partition": None})
+    assert stack == Stack({"Sample": 3}, (machine,))
+    assert machine.workflow == "my-flow"
+
+
+def test_routes_are_read_by_what_the_lint_needs() -> None:
+    """Other fields are the route schema's affair."""
+    route = {field: getattr(ROUTE, field) for field in Route.__slots__}
+    assert routes_from({"routes": [{**route, "type": "a.b", "batch": {}}]}) == (ROUTE,)

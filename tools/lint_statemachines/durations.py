@@ -1,0 +1,61 @@
+"""The longest time that a definition can take, in seconds: every try times out, every wait is as long as jitter allows.
+
+Full jitter draws a wait between nothing and the backoff, so the backoff is the bound. Retriers count their attempts
+apart, so all of them may be used up. Time that Step Functions itself takes between states is not in it: the nesting
+rules ask for room.
+"""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any, Final
+
+from tools.lint_statemachines.definition import Scope, State, followers, inner_scopes
+
+MAP_ITEMS_MAX: Final = 40
+"""Iterations that an inline Map runs at once, and so the most that a workflow's schemas should allow in a list.
+Source: AWS Step Functions Developer Guide, "Map state processing modes"."""
+
+
+class EndlessPathError(ValueError):
+    """States that lead back to themselves: no bound, and no place for one in a run."""
+
+
+def longest_path_s(scope: Scope) -> float:
+    """Seconds of the longest way from StartAt to an end. Raises EndlessPathError for a loop."""
+    return _longest_from(scope, scope["StartAt"], ())
+
+
+def retry_wait_s(retrier: Mapping[str, Any]) -> float:
+    """Seconds that one retrier waits at most, all its attempts added (ASL defaults: 1 s, rate 2, 3 attempts)."""
+    first, rate = retrier.get("IntervalSeconds", 1), retrier.get("BackoffRate", 2.0)
+    longest = retrier.get("MaxDelaySeconds", float("inf"))
+    return float(sum(min(first * rate**attempt, longest) for attempt in range(retrier.get("MaxAttempts", 3))))
+
+
+def _longest_from(scope: Scope, name: str, above: tuple[str, ...]) -> float:
+    if name in above:
+        raise EndlessPathError(name)
+    state = scope["States"][name]
+    rest = [_longest_from(scope, follower, (*above, name)) for follower in followers(state)]
+    return _state_s(state) + max(rest, default=0.0)
+
+
+def _state_s(state: State) -> float:
+    retriers = state.get("Retry", ())
+    tries: int = 1 + sum(retrier.get("MaxAttempts", 3) for retrier in retriers)
+    return tries * _one_try_s(state) + sum(map(retry_wait_s, retriers))
+
+
+def _one_try_s(state: State) -> float:
+    match state["Type"]:
+        case "Task":
+            return float(state.get("TimeoutSeconds", float("inf")))
+        case "Wait":
+            return float(state.get("Seconds", float("inf")))
+        case "Parallel":
+            return max(map(longest_path_s, inner_scopes(state)))
+        case "Map":
+            rounds: int = ceil(MAP_ITEMS_MAX / (state.get("MaxConcurrency") or MAP_ITEMS_MAX))
+            return rounds * longest_path_s(state["ItemProcessor"])
+        case _:
+            return 0.0

@@ -1,0 +1,162 @@
+"""Rules between definitions, template and routes: timeouts nest, names fit.
+
+worker's Lambda < its task < execution (with its longest path) < run_timeout_s of every route that uses it
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from tools.lint_statemachines.definition import Scope, function_of, places
+from tools.lint_statemachines.durations import EndlessPathError, longest_path_s
+from tools.lint_statemachines.problem import Problem
+from tools.lint_statemachines.shape import SEQUENCER
+from tools.lint_statemachines.stack import Machine, Route, Stack
+
+EXPRESS_S_MAX: Final = 300
+"""Longest life of an Express execution. Source: AWS Step Functions Developer Guide, "Service quotas"."""
+
+MACHINE_NAME_CHARACTERS_MAX: Final = 80
+"""Source: CreateStateMachine API reference, `name`."""
+
+STACK_NAME_CHARACTERS: Final = 40
+"""Room that a workflow's name leaves for the stack's."""
+
+Definitions = Mapping[str, Scope]
+"""File of a definition -> definition."""
+
+
+def check_nesting(stack: Stack, definitions: Definitions, routes: tuple[Route, ...]) -> list[Problem]:
+    """All problems between the three."""
+    return [
+        *(problem for machine in stack.machines for problem in _check_machine(stack, machine, definitions)),
+        *(problem for route in routes for problem in _check_route(stack, definitions, route)),
+    ]
+
+
+def _check_machine(stack: Stack, machine: Machine, definitions: Definitions) -> Iterator[Problem]:
+    definition = definitions[machine.file]
+    yield from machine_names_fit(machine)
+    yield from placeholders_are_known(machine, definition)
+    yield from tasks_outlast_their_functions(stack, machine, definition)
+    yield from the_execution_outlasts_its_longest_path(machine, definition)
+
+
+def machine_names_fit(machine: Machine) -> Iterator[Problem]:
+    """Functions find a workflow by STACK-WORKFLOW-KIND."""
+    where = f"template.yaml, {machine.logical_id}"
+    if not machine.name.endswith(f"-{machine.kind}"):
+        yield Problem(
+            where,
+            f"is named {machine.name} and is of type {machine.kind}",
+            f'Let StateMachineName be "${{AWS::StackName}}-WORKFLOW-{machine.kind}"',
+        )
+    characters = STACK_NAME_CHARACTERS + 1 + len(machine.name)
+    if characters > MACHINE_NAME_CHARACTERS_MAX:
+        yield Problem(
+            where,
+            f"has a name of {characters} characters in a stack whose name has {STACK_NAME_CHARACTERS}",
+            f"Shorten the workflow's name by {characters - MACHINE_NAME_CHARACTERS_MAX}",
+        )
+
+
+def placeholders_are_known(machine: Machine, definition: Scope) -> Iterator[Problem]:
+    """An unknown ${Name} would stand in the deployed definition as it is."""
+    used = set(re.findall(r"\$\{(\w+)\}", str(definition)))
+    for name in sorted(used - set(machine.substitutions)):
+        yield Problem(
+            f"{machine.file}, ${{{name}}}",
+            f"{machine.logical_id} does not say what it stands for",
+            "Add it to DefinitionSubstitutions in template.yaml",
+        )
+    for name in sorted(set(machine.substitutions) - used):
+        yield Problem(
+            f"template.yaml, {machine.logical_id}",
+            f"substitutes {name}, which {machine.file} does not use",
+            "Take it out of DefinitionSubstitutions",
+        )
+
+
+def tasks_outlast_their_functions(stack: Stack, machine: Machine, definition: Scope) -> Iterator[Problem]:
+    """A task that times out first leaves a Lambda at work behind it."""
+    for place in places(definition):
+        function = _function_id(machine, place.state)
+        task_s = place.state.get("TimeoutSeconds", 0)
+        function_s = stack.function_timeouts_s.get(function or "", 0)
+        if function is not None and task_s <= function_s:
+            yield Problem(
+                f"{machine.file}, {place}",
+                f"TimeoutSeconds is {task_s}, its function {function} may take {function_s} s",
+                f"Raise it above {function_s}, or lower the function's Timeout in template.yaml",
+            )
+
+
+def the_execution_outlasts_its_longest_path(machine: Machine, definition: Scope) -> Iterator[Problem]:
+    """No Catch runs when an execution times out, so it must never be what ends a run."""
+    execution_s = definition.get("TimeoutSeconds", 0)
+    try:
+        longest_s = longest_path_s(definition)
+    except EndlessPathError as error:
+        yield Problem(f'{machine.file}, state "{error}"', "leads back to itself", "Give the path an end")
+        return
+    if execution_s <= longest_s:
+        yield Problem(
+            machine.file,
+            f"TimeoutSeconds is {execution_s}, its longest path is {longest_s:g} s",
+            f"Raise TimeoutSeconds above {longest_s:g}, or lower its tasks' timeouts and retries",
+        )
+    if machine.kind == "express" and execution_s > EXPRESS_S_MAX:
+        yield Problem(
+            machine.file,
+            f"TimeoutSeconds is {execution_s}, and {machine.logical_id} is Express, which ends after {EXPRESS_S_MAX} s",
+            f"Lower it to {EXPRESS_S_MAX} at most, or use a standard workflow",
+        )
+
+
+def _check_route(stack: Stack, definitions: Definitions, route: Route) -> Iterator[Problem]:
+    where = f'routes.json, route "{route.name}"'
+    name = f"{route.workflow}-{route.kind}"
+    machine = next((machine for machine in stack.machines if machine.name == name), None)
+    if machine is None:
+        known = ", ".join(sorted(machine.name for machine in stack.machines))
+        yield Problem(
+            where,
+            f"its workflow {name} is not in template.yaml",
+            f"Name one of {known}, or add a state machine named ${{AWS::StackName}}-{name}",
+        )
+        return
+    yield from run_outlasts_execution(where, route, machine, definitions[machine.file])
+    yield from route_knows_its_workers(where, route, stack, machine, definitions[machine.file])
+
+
+def run_outlasts_execution(where: str, route: Route, machine: Machine, definition: Scope) -> Iterator[Problem]:
+    """At the run's deadline the key is taken away from the execution, so that must have ended by then."""
+    execution_s = definition.get("TimeoutSeconds", 0)
+    if route.run_timeout_s <= execution_s:
+        yield Problem(
+            where,
+            f"run_timeout_s is {route.run_timeout_s}, its workflow may take {execution_s} s",
+            f"Raise run_timeout_s above {execution_s}, or lower TimeoutSeconds in {machine.file}",
+        )
+
+
+def route_knows_its_workers(
+    where: str, route: Route, stack: Stack, machine: Machine, definition: Scope
+) -> Iterator[Problem]:
+    """worker_timeout_s is how long a superseded worker may still be at work: too short breaks order, too long waits."""
+    timeouts_s = [
+        stack.function_timeouts_s[function]
+        for place in places(definition)
+        if function_of(place.state) != SEQUENCER and (function := _function_id(machine, place.state)) is not None
+    ]
+    longest_s = max(timeouts_s, default=0)
+    if route.worker_timeout_s != longest_s:
+        yield Problem(
+            where,
+            f"worker_timeout_s is {route.worker_timeout_s}, the longest Timeout of its workers is {longest_s} s",
+            f"Set worker_timeout_s to {longest_s}",
+        )
+
+
+def _function_id(machine: Machine, state: Mapping[str, object]) -> str | None:
+    return machine.substitutions.get(function_of(state) or "")

@@ -1,0 +1,193 @@
+"""Rules on one definition alone: what makes a workflow fit the protocol."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from tools.lint_statemachines.definition import FALLIBLE, Place, Scope, followers, function_of, inner_scopes, places
+from tools.lint_statemachines.problem import Problem
+
+SEQUENCER: Final = "SequencerFunctionArn"
+"""The substitution under which every workflow knows the sequencer."""
+
+RETRYABLE: Final = frozenset({"StepFailed", "Runtime.HandlerError", "Lambda.TooManyRequestsException"})
+"""Errors after which the Lambda has surely ended or never ran. After any other (States.Timeout, Lambda.Unknown,
+Lambda.SdkClientException ...) it may still be at work, and a retry would run beside it."""
+
+MAX_ATTEMPTS: Final = 5
+STATE_NAME_CHARACTERS_MAX: Final = 80
+"""Source: AWS Step Functions Developer Guide, "Service quotas"."""
+
+Rule = Callable[[str, Scope], Iterator[Problem]]
+
+
+def every_task_has_a_timeout(file: str, definition: Scope) -> Iterator[Problem]:
+    """Without TimeoutSeconds a lost answer holds a run for ever (a year, Standard's limit)."""
+    for place in places(definition):
+        if place.state["Type"] == "Task" and not isinstance(place.state.get("TimeoutSeconds"), int):
+            yield Problem(f"{file}, {place}", "has no TimeoutSeconds", "Give it a whole number of seconds")
+
+
+def the_execution_has_a_timeout(file: str, definition: Scope) -> Iterator[Problem]:
+    """The execution must end by itself before the run's deadline, when the watchdog takes the key away from it."""
+    if not isinstance(definition.get("TimeoutSeconds"), int):
+        yield Problem(file, "has no TimeoutSeconds at the top", "Give it one above its longest path")
+
+
+def only_safe_errors_are_retried(file: str, definition: Scope) -> Iterator[Problem]:
+    """A worker is retried only when its Lambda has surely ended; the sequencer, being idempotent, after anything."""
+    for place in places(definition):
+        if function_of(place.state) == SEQUENCER:
+            continue
+        if place.state["Type"] in {"Parallel", "Map"} and "Retry" in place.state:
+            yield Problem(f"{file}, {place}", "retries a whole fan-out", "Retry its tasks instead")
+            continue
+        for error in (error for retrier in place.state.get("Retry", ()) for error in retrier["ErrorEquals"]):
+            if error not in RETRYABLE:
+                allowed = ", ".join(sorted(RETRYABLE))
+                yield Problem(
+                    f"{file}, {place}",
+                    f"retries {error}, after which the Lambda may still be at work",
+                    f"Retry only {allowed}; the run's next attempt takes care of the rest",
+                )
+
+
+def retries_are_bounded_and_jittered(file: str, definition: Scope) -> Iterator[Problem]:
+    """Bounds make the longest path finite and short; jitter keeps what failed together from coming back together."""
+    for place in places(definition):
+        for retrier in place.state.get("Retry", ()):
+            where = f"{file}, {place}, retry of {', '.join(retrier['ErrorEquals'])}"
+            missing = [
+                field
+                for field in ("IntervalSeconds", "BackoffRate", "MaxAttempts", "MaxDelaySeconds")
+                if not isinstance(retrier.get(field), int | float)
+            ]
+            if missing:
+                yield Problem(where, f"lacks {', '.join(missing)}", "Write them out, so that its length can be read")
+            if retrier.get("JitterStrategy") != "FULL":
+                yield Problem(where, "has no jitter", 'Set "JitterStrategy": "FULL"')
+            if retrier.get("MaxAttempts", 0) > MAX_ATTEMPTS:
+                yield Problem(
+                    where,
+                    f"has {retrier['MaxAttempts']} attempts",
+                    f"Allow at most {MAX_ATTEMPTS}; minutes are for the run's next attempt",
+                )
+
+
+def branches_catch_their_own_errors(file: str, definition: Scope) -> Iterator[Problem]:
+    """An uncaught error in a branch stops its siblings' states while their Lambdas run on; and what may fail at the top
+    must still reach the sequencer. States.ALL does not catch States.DataLimitExceeded, which is why both are named."""
+    for place in places(definition):
+        if place.state["Type"] not in FALLIBLE or _is_last(place):
+            continue
+        caught = [tuple(catcher["ErrorEquals"]) for catcher in place.state.get("Catch", ())]
+        for error in ("States.DataLimitExceeded", "States.ALL"):
+            if (error,) not in caught:
+                yield Problem(
+                    f"{file}, {place}",
+                    f"does not catch {error} by itself",
+                    f'Add {{"ErrorEquals": ["{error}"], ...}} to its Catch',
+                )
+        if ("States.ALL",) in caught[:-1]:
+            yield Problem(f"{file}, {place}", "catches States.ALL before the last place", "Move it to the end of Catch")
+
+
+def catches_keep_the_input(file: str, definition: Scope) -> Iterator[Problem]:
+    """The sequencer needs the run; a Catch without ResultPath puts the error in its place."""
+    for place in places(definition):
+        for catcher in place.state.get("Catch", ()):
+            if catcher.get("ResultPath", "$") in {"$", None}:
+                yield Problem(
+                    f"{file}, {place}",
+                    "has a Catch that replaces its input by the error",
+                    'Give it a ResultPath, such as "$.error"',
+                )
+
+
+def every_way_ends_in_the_sequencer(file: str, definition: Scope) -> Iterator[Problem]:
+    """A way that ends elsewhere leaves its key running until the watchdog finds it at the deadline."""
+    for name in _reachable(definition):
+        state = definition["States"][name]
+        if not followers(state) and function_of(state) != SEQUENCER:
+            yield Problem(
+                f'{file}, state "{name}"',
+                "ends the execution without the sequencer",
+                f"Lead it to the task that invokes ${{{SEQUENCER}}}",
+            )
+
+
+def every_state_is_reachable(file: str, definition: Scope) -> Iterator[Problem]:
+    """A state that nothing leads to is a Catch or Choice that somebody forgot."""
+    for scope in (definition, *(inner for place in places(definition) for inner in inner_scopes(place.state))):
+        for name in sorted(set(scope["States"]) - set(_reachable(scope))):
+            yield Problem(f'{file}, state "{name}"', "is never reached", "Lead to it, or take it out")
+
+
+def the_fan_out_names_the_execution(file: str, definition: Scope) -> Iterator[Problem]:
+    """An attempt belongs to one execution: Express may start twice, so the fan-out makes an id of its own."""
+    first = definition["States"][definition["StartAt"]]
+    if first["Type"] != "Parallel" or first.get("Parameters", {}).get("execution_id.$") != "States.UUID()":
+        yield Problem(
+            f'{file}, state "{definition["StartAt"]}"',
+            "is no Parallel that makes execution_id by States.UUID()",
+            "Start with one; see statemachines/order.asl.json",
+        )
+
+
+def tasks_pass_on_what_is_needed(file: str, definition: Scope) -> Iterator[Problem]:
+    """A worker checks its fence with run and execution_id; the sequencer reads run and steps."""
+    for place in places(definition):
+        function = function_of(place.state)
+        if function is None:
+            continue
+        payload: Mapping[str, Any] = place.state["Parameters"].get("Payload", {})
+        needed = ("run", "steps") if function == SEQUENCER else ("step", "execution_id", "run", "events")
+        missing = [field for field in needed if field not in payload and f"{field}.$" not in payload]
+        if missing:
+            yield Problem(f"{file}, {place}", f"does not pass on {', '.join(missing)}", "Add it to Parameters.Payload")
+
+
+def state_names_are_short(file: str, definition: Scope) -> Iterator[Problem]:
+    """Step Functions refuses longer ones; the emulator doesn't."""
+    for place in places(definition):
+        if len(place.name) > STATE_NAME_CHARACTERS_MAX:
+            yield Problem(
+                f"{file}, {place}",
+                f"has a name of {len(place.name)} characters",
+                f"Shorten it to {STATE_NAME_CHARACTERS_MAX}",
+            )
+
+
+RULES: Final[Sequence[Rule]] = (
+    the_execution_has_a_timeout,
+    the_fan_out_names_the_execution,
+    every_task_has_a_timeout,
+    only_safe_errors_are_retried,
+    retries_are_bounded_and_jittered,
+    branches_catch_their_own_errors,
+    catches_keep_the_input,
+    every_way_ends_in_the_sequencer,
+    every_state_is_reachable,
+    tasks_pass_on_what_is_needed,
+    state_names_are_short,
+)
+
+
+def check_shape(file: str, definition: Scope) -> list[Problem]:
+    """All problems of one definition, in the order of the rules."""
+    return [problem for rule in RULES for problem in rule(file, definition)]
+
+
+def _is_last(place: Place) -> bool:
+    """The sequencer's task: nothing comes after it that could be told of its error."""
+    return not place.is_nested and function_of(place.state) == SEQUENCER
+
+
+def _reachable(scope: Scope) -> list[str]:
+    found: dict[str, None] = {}
+    todo = [scope["StartAt"]]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found[name] = None
+            todo.extend(followers(scope["States"][name]))
+    return list(found)

@@ -1,0 +1,100 @@
+"""What the template says of functions and state machines, and the routes of workflows, as plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from samcli.yamlhelper import yaml_parse
+
+STACK_PREFIX: Final = "${AWS::StackName}-"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A state machine of the template."""
+
+    logical_id: str
+    name: str
+    """Without the stack's name: `order-standard`."""
+    kind: str
+    """`standard` or `express`, from its type."""
+    file: str
+    substitutions: Mapping[str, str | None]
+    """Placeholder -> logical id of the function it stands for; None if it stands for something else."""
+
+    @property
+    def workflow(self) -> str:
+        return self.name.rpartition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The part of the template that nesting depends on."""
+
+    function_timeouts_s: Mapping[str, int]
+    machines: tuple[Machine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The part of a route that its workflow has to fit."""
+
+    name: str
+    workflow: str
+    kind: str
+    run_timeout_s: int
+    worker_timeout_s: int
+
+
+def stack_from_template(text: str) -> Stack:
+    """Read functions and state machines from a SAM template."""
+    template = yaml_parse(text)
+    default_s = template.get("Globals", {}).get("Function", {}).get("Timeout", 3)
+    resources: Mapping[str, Any] = template["Resources"]
+    return Stack(
+        function_timeouts_s={
+            logical_id: resource["Properties"].get("Timeout", default_s)
+            for logical_id, resource in resources.items()
+            if resource["Type"] == "AWS::Serverless::Function"
+        },
+        machines=tuple(
+            _machine(logical_id, resource["Properties"])
+            for logical_id, resource in resources.items()
+            if resource["Type"] == "AWS::StepFunctions::StateMachine"
+        ),
+    )
+
+
+def routes_from(document: Mapping[str, Any]) -> tuple[Route, ...]:
+    """Read the routes file, which its own schema has checked."""
+    return tuple(
+        Route(
+            name=route["name"],
+            workflow=route["workflow"],
+            kind=route["kind"],
+            run_timeout_s=route["run_timeout_s"],
+            worker_timeout_s=route["worker_timeout_s"],
+        )
+        for route in document["routes"]
+    )
+
+
+def _machine(logical_id: str, properties: Mapping[str, Any]) -> Machine:
+    return Machine(
+        logical_id=logical_id,
+        name=properties["StateMachineName"]["Fn::Sub"].removeprefix(STACK_PREFIX),
+        kind=properties["StateMachineType"].lower(),
+        file=properties["DefinitionS3Location"],
+        substitutions={
+            placeholder: _function_id(value)
+            for placeholder, value in properties.get("DefinitionSubstitutions", {}).items()
+        },
+    )
+
+
+def _function_id(value: Mapping[str, Any]) -> str | None:
+    match value:
+        case {"Fn::GetAtt": [str(logical_id), "Arn"]}:
+            return logical_id
+        case _:
+            return None
