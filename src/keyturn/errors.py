@@ -1,15 +1,15 @@
 """Everything that Keyturn raises on purpose.
 
-    KeyturnError
-    ├── SettingsError          the environment of a function is incomplete or out of range
-    ├── StoreError             the state table refused or failed a call
-    │   ├── Conflict           somebody else changed the key first; load it again
-    │   └── Throttled          the service asks to slow down, or is failing; nothing was lost, try later
-    ├── CannotStart            a run can never start as it is (its input or its state machine is wrong)
-    ├── PayloadError           a claim-checked payload is missing or not what was stored
-    ├── StepFailed             a worker's function raised: Step Functions may try the task again
-    └── Permanent              a worker's author raises it: no retry can help
-    StepRefused (BaseException) this attempt was superseded; stops a worker, and is no failure of the run
+KeyturnError
+├── SettingsError          the environment of a function is incomplete or out of range
+├── StoreError             the state table refused or failed a call
+│   ├── Conflict           somebody else changed the key first; load it again
+│   └── Throttled          the service asks to slow down, or is failing; nothing was lost, try later
+├── CannotStart            a run can never start as it is (its input or its state machine is wrong)
+├── PayloadError           a claim-checked payload is missing or not what was stored
+├── StepFailed             a worker's function raised: Step Functions may try the task again
+└── Permanent              a worker's author raises it: no retry can help
+StepRefused (BaseException) this attempt was superseded; stops a worker, and is no failure of the run
 """
 
 
@@ -41,16 +41,9 @@ class PayloadError(StoreError):
     """A payload in the bucket is missing, or its digest is not the one in the log."""
 
 
-class StepFailed(KeyturnError):  # noqa: N818 - its class name is the error name that state machines match
-    """A worker's function failed and may be tried again. AWS hands this class name to the state machine's Retry."""
+class StepFailed(KeyturnError):
+    """A worker's function failed and may be tried again. AWS hands the state machine's Retry this class's name."""
 
 
-class Permanent(KeyturnError):  # noqa: N818 - a word of the public API, read as `raise Permanent(...)`
-    """Raise it in a worker when no retry can help: the run's route decides at once between park, skip and fail-behind."""
-
-
-class StepRefused(BaseException):  # noqa: N818
-    """This attempt may not begin a step any more.
-
-    Derives from BaseException so that `except Exception` around a worker's code can't swallow it.
-    """
+class Permanent(KeyturnError):
+    """Raise it in a worker when no retry can help: the route's policy on exhaustion decides at once."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from keyturn.core.protocol import Rules
 from keyturn.errors import SettingsError
@@ -118,4 +118,5 @@ def _build(kind: type[_T], environment: Mapping[str, str], variables: _Variables
         raise SettingsError(
             f"settings: {'; '.join(problems)}. Set them in template.yaml, Globals.Function.Environment."
         )
-    return kind(**values)  # type: ignore[arg-type] - the table above gives every field its type
+    make: Any = kind  # the tables above give every field its type
+    return cast("_T", make(**values))

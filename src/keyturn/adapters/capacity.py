@@ -42,7 +42,9 @@ class Capacity:
         if now_ms - counted_at_ms < _COUNT_EVERY_MS or not self._may_count(counted_at_ms, now_ms):
             return stored
         counted = Load(self.index.count(Queue.RUNNING), self.index.count(Queue.WAITING))
-        self._update("SET running = :running, waiting = :waiting", None, running=counted.running, waiting=counted.waiting)
+        self._update(
+            "SET running = :running, waiting = :waiting", None, running=counted.running, waiting=counted.waiting
+        )
         return counted
 
     def take(self, wanted: int, now_ms: int) -> int:

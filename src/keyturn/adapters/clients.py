@@ -18,4 +18,5 @@ _CONFIG = Config(
 @cache
 def client(service: str) -> Any:
     """Return this process's client of an AWS service ("dynamodb", "s3", "sqs", "stepfunctions")."""
-    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload] - the name is a variable
+    make: Any = boto3.client  # its overloads want a literal name
+    return make(service, config=_CONFIG)

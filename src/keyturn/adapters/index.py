@@ -35,9 +35,7 @@ class DueIndex:
 
     def overdue(self, queue: Queue, now_ms: int, limit: int) -> list[Overdue]:
         """Return at most `limit` keys of each bucket whose time has come, the most overdue first."""
-        found = [
-            entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, limit, until_ms=now_ms)
-        ]
+        found = [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, limit, until_ms=now_ms)]
         return sorted(found, key=lambda entry: entry.at_ms)
 
     def oldest(self, queue: Queue) -> int | None:
@@ -66,7 +64,7 @@ class DueIndex:
             yield Overdue(item["pk"].removeprefix(_KEY), item["due_at"])
 
     def _count(self, queue: Queue, bucket: int) -> int:
-        total = 0
+        total: int = 0
         page = {
             "TableName": self.table.name,
             "IndexName": INDEX_NAME,

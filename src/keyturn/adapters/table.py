@@ -22,7 +22,7 @@ _ROUNDS_MAX: Final = 8
 """Times that the unprocessed rest of a batch is sent again, waiting 50 ms, 100 ms, ... with full jitter between."""
 
 
-class ItemExists(Exception):  # noqa: N818
+class ItemExists(Exception):
     """A conditional write found an item that it may not replace; `item` is what stands there."""
 
     def __init__(self, item: Item) -> None:
@@ -58,7 +58,7 @@ class Table:
         return found
 
     def put_many(self, items: Sequence[Item]) -> None:
-        """Write many items, 25 a call, overwriting: for immutable ones only. Raises Throttled if a rest stays unwritten."""
+        """Write many items, 25 a call, overwriting: for immutable ones only. Raises Throttled if a rest stays."""
         for chunk in chunks(items, BATCH_WRITE_ITEMS_MAX):
             request = {self.name: [{"PutRequest": {"Item": encode_item(item)}} for item in chunk]}
             for _ in self._rounds(self.client.batch_write_item, request, "UnprocessedItems"):
@@ -88,7 +88,8 @@ class Table:
                 except ClientError as error:
                     if code_of(error) != "ConditionalCheckFailedException":
                         raise
-                    raise ItemExists(decode_item(error.response.get("Item", {}))) from error
+                    standing: Any = error.response.get("Item", {})
+                    raise ItemExists(decode_item(standing)) from error
         except ItemExists as occupied:
             # The SDK sends a write again when its answer was lost: then our own item stands in the way.
             if dict(occupied.item) != _without_none(item):

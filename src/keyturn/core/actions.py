@@ -79,4 +79,4 @@ class RecordDeadLetter:
 
 
 Record = RecordAttempt | RecordDeadLetter
-"""Written before the state that makes them true: written twice they are the same item, so a crash between is harmless."""
+"""Written before the state that makes them true; written twice they are the same item, so a crash is harmless."""

@@ -1,4 +1,4 @@
-"""Reads what the fan-out of an execution came to: the answers of its workers, or the errors that its branches caught."""
+"""Reads what the fan-out of an execution came to: its workers' answers, or the errors that its branches caught."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -46,7 +46,7 @@ class LogEntry:
 
 
 def cut_slice(entries: Sequence[LogEntry], routes: Routes) -> tuple[Slice, Route | None]:
-    """Cut the next run's slice off the front of `entries`, which must not be empty and lie next to each other in the log.
+    """Cut the next run's slice off the front of `entries`: neighbours in the log, at least one.
 
     A slice holds events of one route, as many as the route's batch allows by count and bytes. The route is None when
     no route fits the first event's type any more.

@@ -9,7 +9,7 @@ Position = NewType("Position", str)
 
 _EPOCH_MAX: Final = 9_999
 _SEQUENCE_DIGITS: Final = 56
-"""Sequence numbers of Kinesis are decimal; those that AWS hands out have 56 digits (Lambda Developer Guide, samples)."""
+"""Kinesis hands out decimal sequence numbers of 56 digits (Lambda Developer Guide, sample events)."""
 
 
 def position(epoch: int, sequence_number: str, sub_sequence: int = 0) -> Position:

@@ -202,9 +202,7 @@ def _divert(state: KeyState, command: ask.Divert, _now_ms: int, _rules: Rules) -
 def _succeed(state: KeyState, following: ask.Next | None, now_ms: int, rules: Rules) -> Transition:
     run = _run_of(state)
     after = _go_on(_pass(state, following), following, now_ms, rules)
-    records = (
-        (RecordAttempt(run, state.fence, ask.Outcome.SUCCEEDED, "", now_ms),) if run.attempt > 1 else ()
-    )
+    records = (RecordAttempt(run, state.fence, ask.Outcome.SUCCEEDED, "", now_ms),) if run.attempt > 1 else ()
     return replace(after, records=records, actions=(Emit(Count.FINISHED, run.slice.count), *after.actions))
 
 

@@ -71,7 +71,7 @@ class Routes:
     routes: tuple[Route, ...]
 
     def for_type(self, event_type: str) -> Route | None:
-        """Return the route of an event type: the exact one, else the pattern with most characters before its first `*`."""
+        """Return the route of a type: the exact one, else the pattern with most characters before its first `*`."""
         fitting = [route for route in self.routes if fnmatchcase(event_type, route.type)]
         return max(fitting, key=_specificity, default=None)
 

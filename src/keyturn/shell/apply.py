@@ -1,11 +1,12 @@
 """The one way to change a key: decide and write (see `change`), then carry out what the decision asks for."""
 
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 from keyturn.adapters import telemetry
 from keyturn.core import commands as ask
 from keyturn.core.actions import Action, DivertPending, Emit, HandOn, StartRun, WakeAt
-from keyturn.core.log_entry import execution_input
+from keyturn.core.log_entry import LogEntry, execution_input
 from keyturn.core.positions import Position
 from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Phase, Run
@@ -120,10 +121,7 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
     entries = change.entries_of(run)
     fields = log_fields(state, run, route) | {"flow_id": entries[0].flow_id}
     try:
-        text = execution_input(state, run, entries, route)
-        if len(text.encode()) > EXECUTION_INPUT_BYTES_MAX:
-            raise CannotStart(f"its input has more than {EXECUTION_INPUT_BYTES_MAX} bytes")
-        change.platform.executions.start(run, text)
+        change.platform.executions.start(run, _input_of(state, run, entries, route))
     except CannotStart as error:
         telemetry.count("StartFailed")
         telemetry.logger().error("run can never start", extra=fields | {"reason": str(error)})
@@ -133,6 +131,13 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
         raise
     else:
         telemetry.logger().info("run started", extra=fields)
+
+
+def _input_of(state: KeyState, run: Run, entries: Sequence[LogEntry], route: Route) -> str:
+    text = execution_input(state, run, entries, route)
+    if len(text.encode()) > EXECUTION_INPUT_BYTES_MAX:
+        raise CannotStart(f"its input has more than {EXECUTION_INPUT_BYTES_MAX} bytes")
+    return text
 
 
 def _give_up_command(change: Change, fence: int, reason: str) -> CommandFor:

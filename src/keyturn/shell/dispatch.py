@@ -72,7 +72,7 @@ def dispatch(platform: Platform, batch: Mapping[str, Any], has_time: HasTime) ->
 
 
 def _take_in(platform: Platform, records: Sequence[Admissible | Rejection], has_time: HasTime) -> str | None:
-    """Take records in; return the lowest sequence number left undone. Raises StoreError when the log can't be written."""
+    """Take records in; return the lowest sequence number left undone. Raises StoreError when the log fails."""
     rejections = [record for record in records if isinstance(record, Rejection)]
     events = [record for record in records if isinstance(record, Admissible)]
     works = _sort(platform, events)
@@ -93,9 +93,7 @@ def _sort(platform: Platform, events: Sequence[Admissible]) -> list[_Work]:
     states = platform.keys.load_many(by_key)
     first_positions = platform.duplicates.first_positions(map(_identified, events))
     in_order = {key: sort_events(states[key], group, first_positions) for key, group in by_key.items()}
-    in_log = platform.log.present(
-        (event.key, event.position) for found in in_order.values() for event in found.old
-    )
+    in_log = platform.log.present((event.key, event.position) for found in in_order.values() for event in found.old)
     return [_Work(states[key], found, *split_old(found.old, in_log)) for key, found in in_order.items()]
 
 

@@ -23,6 +23,7 @@ _THREADS: Final = 8
 _OVERDUE_A_BUCKET_MAX: Final = 200
 """Overdue keys of one bucket that a pass takes on; the next pass takes the rest, the most overdue first."""
 
+
 def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
     """Make one pass over the index; return how many keys were looked at, by queue."""
     now_ms = platform.clock()
@@ -61,7 +62,7 @@ def fill_slots(platform: Platform, has_time: HasTime) -> int:
 
 
 def expire(platform: Platform, key: str) -> None:
-    """Give an attempt up that is past its deadline: stop what still runs of it, and let the protocol decide what is next."""
+    """Give an attempt up that is past its deadline: stop what still runs of it, let the protocol decide the rest."""
     state = platform.keys.load(key)
     run = state.run
     if state.phase is not Phase.RUNNING or run is None or platform.clock() < run.deadline_ms:
@@ -73,7 +74,7 @@ def expire(platform: Platform, key: str) -> None:
 
 
 def ended_without_finish(platform: Platform, execution_name: str, key: str) -> None:
-    """Take up what Step Functions says: an execution failed, timed out or was aborted. Its run may not have finished."""
+    """Take up that an execution failed, timed out or was aborted: its run may not have finished."""
     state = platform.keys.load(key)
     if state.phase is Phase.RUNNING and state.run is not None and state.run.execution_name == execution_name:
         _expire(platform, state, state.run, Evidence.ENDED_WITHOUT_FINISH)
@@ -114,9 +115,7 @@ def _claim(platform: Platform, key: str) -> None:
     claim(platform, key, has_slot=True)
 
 
-def _each(
-    platform: Platform, keys: Sequence[str], mend: Callable[[Platform, str], None], has_time: HasTime
-) -> None:
+def _each(platform: Platform, keys: Sequence[str], mend: Callable[[Platform, str], None], has_time: HasTime) -> None:
     """Mend keys side by side while there is time; what fails or is left stays in the index for the next pass."""
 
     def mend_one(key: str) -> None:

@@ -7,11 +7,11 @@ from typing import Any, Final, Self
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.clients import client
+from keyturn.adapters.clock import now_ms
 from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.steps import StepResult, StepStore
 from keyturn.adapters.table import Table
-from keyturn.adapters.clock import now_ms
 from keyturn.core.commands import Bind
 from keyturn.core.event import Event
 from keyturn.core.log_entry import PayloadReference
@@ -43,9 +43,7 @@ class Workbench:
     clock: Clock = now_ms
 
     @classmethod
-    def build(
-        cls, settings: WorkerSettings, client_of: Callable[[str], Any] = client, clock: Clock = now_ms
-    ) -> Self:
+    def build(cls, settings: WorkerSettings, client_of: Callable[[str], Any] = client, clock: Clock = now_ms) -> Self:
         """Wire the adapters together."""
         table = Table(client_of("dynamodb"), settings.state_table)
         return cls(
@@ -83,9 +81,7 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
     return answer(task, "done", results=results)
 
 
-def _begin(
-    bench: Workbench, task: Task, remaining_ms: Callable[[], int]
-) -> tuple[Permission, Mapping[Position, Any]]:
+def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tuple[Permission, Mapping[Position, Any]]:
     """Check whether the step may begin, binding the attempt to this execution if it is bound to none."""
     header = task.header
     state, stored = bench.steps.load(header.key, header.generation, task.step, task.positions)
@@ -162,5 +158,3 @@ def _check_result(step: str, result: Any) -> None:
 
 def _short(error: BaseException) -> str:
     return str(error)[:_MESSAGE_CHARACTERS_MAX]
-
-
