@@ -19,9 +19,9 @@ def local_session(region: str) -> boto3.Session:
     AWS_PROFILE and the files in ~/.aws are the user's own: a profile that doesn't exist would make every client fail,
     and one that exists must not lend its credentials to an emulator.
     """
-    core = botocore.session.Session()
-    for name, value in (("profile", None), ("config_file", os.devnull), ("credentials_file", os.devnull)):
-        core.set_config_variable(name, value)
+    # each setting: name in the configuration file, environment variables, default, conversion
+    nothing = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
+    core = botocore.session.Session(session_vars={name: (None, None, value, None) for name, value in nothing.items()})
     core.set_credentials("test", "test")
     return boto3.Session(botocore_session=core, region_name=region)
 

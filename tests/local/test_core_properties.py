@@ -100,6 +100,25 @@ class OneShard(RuleBasedStateMachine):
         assert batch is not None
         self._settle(at, batch, data.draw(_outcomes(batch)))
 
+    @rule(keys=st.lists(KEYS, min_size=2, max_size=12))
+    def put_and_fetch(self, keys: list[str]) -> None:
+        """Many at once, so that batches have several records."""
+        for key in keys:
+            self.put(key, 100)
+        self.fetch(len(self.stream), 0)
+
+    @precondition(lambda self: not self.shard.idle)
+    @rule(data=st.data())
+    def turn(self, data: st.DataObject) -> None:
+        """Every lane that can start does, past any backoff; then everything that runs comes back."""
+        self.wait(11.0)
+        for at in range(len(self.shard.lanes)):
+            self.hand_over(at)
+        for at in self._busy():
+            batch = self.shard.lanes[at].busy
+            assert batch is not None
+            self._settle(at, batch, data.draw(_outcomes(batch)))
+
     # Promises
 
     @invariant()
