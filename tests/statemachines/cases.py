@@ -1,0 +1,147 @@
+"""The same cases for every interpreter of the state machines: what workers answer, and what must reach the sequencer.
+
+What workers answer stands in mock-config.json, in the format of Step Functions Local, which MiniStack reads too:
+state machine -> case -> state -> named responses, by attempt.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+CONFIG_FILE: Final = Path(__file__).with_name("mock-config.json")
+CONFIG: Final[Mapping[str, Any]] = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))
+
+RUN_INPUT: Final[Mapping[str, Any]] = {
+    "run": {
+        "key": "order-17",
+        "fence": 4,
+        "attempt": 1,
+        "generation": 0,
+        "route": "order-placed",
+        "workflow": "order",
+        "first": "0001-1-000000",
+        "last": "0001-1-000000",
+        "count": 1,
+        "deadline_ms": 1_795_500_060_000,
+        "flow_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "arrived_at_ms": 1_795_500_000_000,
+        "personal": False,
+    },
+    "events": [{"position": "0001-1-000000", "flow_id": "4bf92f3577b34da6a3ce929d0e0e4736", "event": {"id": "17"}}],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way that a run can go."""
+
+    workflow: str
+    name: str
+    reaches_sequencer: tuple[str, ...]
+    """Each step with its outcome, or with the error that its branch caught."""
+    tries: Mapping[str, int] = field(default_factory=dict)
+    """State -> how often it was tried, where that is the point."""
+    succeeds: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.workflow}-{self.name}"
+
+    @property
+    def recovers(self) -> bool:
+        """Whether a state fails first and works later."""
+        return any(
+            "Throw" in responses.get("0", {}) and len(responses) > 1 for responses in self.responses_by_state.values()
+        )
+
+    @property
+    def responses_by_state(self) -> dict[str, Mapping[str, Any]]:
+        """State -> attempt, or range of attempts -> response."""
+        states = CONFIG["StateMachines"][self.workflow]["TestCases"][self.name]
+        return {state: CONFIG["MockedResponses"][response] for state, response in states.items()}
+
+
+DONE: Final = ("inventory done", "payment done", "notification done")
+FORTY_PICKED: Final = ("picking done",) * 40
+
+CASES: Final = (
+    Case("order", "AllDone", DONE, {"Inventory": 1, "Payment": 1, "Notification": 1, "Sequence": 1}),
+    Case("order", "OneFailsThenWorks", DONE, {"Inventory": 2, "Payment": 1}),
+    Case("order", "OneIsThrottledThenWorks", DONE, {"Inventory": 2}),
+    Case("order", "OneKeepsFailing", ("inventory done", "payment: StepFailed", "notification done"), {"Payment": 3}),
+    Case("order", "OneFailsForGood", ("inventory done", "payment failed", "notification done"), {"Payment": 1}),
+    # after these two a Lambda may still be at work: no second try beside it
+    Case("order", "OneTimesOut", ("inventory: States.Timeout", "payment done", "notification done"), {"Inventory": 1}),
+    Case(
+        "order",
+        "OneDiesOfAnUnknownCause",
+        ("inventory: Lambda.Unknown", "payment done", "notification done"),
+        {"Inventory": 1},
+    ),
+    Case(
+        "order",
+        "OneAnswersTooMuch",
+        ("inventory done", "payment done", "notification: States.DataLimitExceeded"),
+        {"Notification": 1},
+    ),
+    Case("order", "AllRefused", ("inventory refused", "payment refused", "notification refused"), {"Inventory": 1}),
+    Case("order", "SequencerFailsOnce", DONE, {"Sequence": 2, "Inventory": 1}),
+    Case("order", "SequencerKeepsFailing", DONE, {"Sequence": 2}, succeeds=False),
+    Case("lines", "TwoLines", ("packing done", "picking done", "picking done"), {"Picking": 2}),
+    Case("lines", "NoLines", ("packing done",), {"Picking": 0}),
+    Case("lines", "FortyLines", ("packing done", *FORTY_PICKED), {"Picking": 40}),
+    Case("lines", "LinesNotTold", ("packing: NoLines",), {"Packing": 1, "Picking": 0}),
+    Case("lines", "PackingFailsForGood", ("packing failed",), {"Packing": 1, "Picking": 0}),
+    Case("lines", "PackingRefused", ("packing refused",), {"Packing": 1, "Picking": 0}),
+    Case("lines", "PackingKeepsFailing", ("packing: StepFailed",), {"Packing": 3, "Picking": 0}),
+    Case(
+        "lines",
+        "PickingKeepsFailing",
+        ("packing done", "picking-0: StepFailed", "picking-1: StepFailed"),
+        {"Packing": 1, "Picking": 6},
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an interpreter made of a case."""
+
+    status: str
+    sequencer_input: Mapping[str, Any]
+    tries: Mapping[str, int]
+
+
+def check(case: Case, outcome: Outcome) -> None:
+    """Assert that the run went as the case says."""
+    assert tuple(gist(outcome.sequencer_input["steps"])) == case.reaches_sequencer
+    assert outcome.sequencer_input["run"] == RUN_INPUT["run"]
+    assert {state: outcome.tries.get(state, 0) for state in case.tries} == case.tries
+    assert outcome.status == ("SUCCEEDED" if case.succeeds else "FAILED")
+
+
+def gist(steps: Any) -> Iterator[str]:
+    """Flatten what the sequencer gets into one line a step, as the sequencer itself has to."""
+    match steps:
+        case list():
+            for step in steps:
+                yield from gist(step)
+        case {"packing": packing, "lines": picked}:
+            yield from gist([packing, *picked])
+        case {"step": step, "outcome": outcome}:
+            yield f"{step} {outcome}"
+        case {"step": step, "error": {"Error": error}}:
+            yield f"{step}: {error}"
+        case _:
+            raise AssertionError(f"the sequencer can't tell what this is: {steps}")
+
+
+def response_for(responses: Mapping[str, Any], attempt: int) -> Mapping[str, Any]:
+    """The response for one attempt: its keys are `0` or ranges such as `1-3`."""
+    for span, response in responses.items():
+        low, _, high = span.partition("-")
+        if int(low) <= attempt <= int(high or low):
+            answer: Mapping[str, Any] = response
+            return answer
+    raise AssertionError(f"mock-config.json has no response for attempt {attempt}")
