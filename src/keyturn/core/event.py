@@ -58,7 +58,21 @@ class Admissible:
 class Reason(StrEnum):
     """Why a record can't be an event."""
 
+    EMPTY = "empty"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
+    ENVELOPE = "envelope"
+    """Not a CloudEvent: the detail names the attribute."""
+    UNKNOWN_TYPE = "unknown_type"
+    """No route takes the event's type."""
+    DATA = "data"
+    """The route's schema refuses the data: the detail names the field."""
+    AGGREGATED = "aggregated"
+    """Records that the Kinesis Producer Library packed together, where the deployment rejects them."""
     LATE = "late"
+    """Set aside by the event source, and delivered after later events of its key were admitted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
+from keyturn.errors import SettingsError
+
 
 class Kind(StrEnum):
     """The type of state machine that a route's workflow runs as."""
@@ -87,6 +89,41 @@ class Routes:
     def batch_events_max(self) -> int:
         """Most events that a run of any route may take."""
         return max((route.batch.events for route in self.routes), default=1)
+
+
+def parse_routes(document: Mapping[str, Any]) -> Routes:
+    """Make routes of a document that fits routes.schema.json; raises SettingsError for what a schema can't say."""
+    routes = tuple(_parse_route(entry) for entry in document["routes"])
+    for field in ("name", "type"):
+        values = [getattr(route, field) for route in routes]
+        repeated = next((value for value in values if values.count(value) > 1), None)
+        if repeated is not None:
+            raise SettingsError(f"routes.json: two routes have the {field} {repeated!r}: give each one of its own")
+    for route in routes:
+        if route.worker_timeout_s >= route.run_timeout_s:
+            raise SettingsError(
+                f'routes.json, route "{route.name}": run_timeout_s is {route.run_timeout_s}, its slowest worker may take '
+                f"may take {route.worker_timeout_s} s: raise run_timeout_s above it"
+            )
+    return Routes(routes)
+
+
+def _parse_route(entry: Mapping[str, Any]) -> Route:
+    return Route(
+        name=entry["name"],
+        type=entry["type"],
+        workflow=entry["workflow"],
+        kind=Kind(entry["kind"]),
+        schema=entry.get("schema"),
+        run_timeout_s=entry["run_timeout_s"],
+        worker_timeout_s=entry["worker_timeout_s"],
+        max_attempts=entry["max_attempts"],
+        backoff=Backoff(**entry["backoff"]),
+        on_exhaustion=Exhaustion(entry["on_exhaustion"]),
+        batch=Batch(**entry["batch"]),
+        personal_key=entry.get("personal_key", False),
+        plain=entry.get("plain"),
+    )
 
 
 def _specificity(route: Route) -> tuple[bool, int]:
