@@ -16,8 +16,6 @@
 The command line turns each into `Error: <message>` and exit code 1, without a traceback.
 """
 
-# ruff: noqa: N818  what a user reads about is a state ("half up"), and so is the name
-
 from __future__ import annotations
 
 

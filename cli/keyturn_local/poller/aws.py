@@ -61,11 +61,11 @@ class Fetched:
     behind_ms: int
 
 
-class IteratorExpired(Exception):  # noqa: N818  AWS's own name for it
+class IteratorExpired(Exception):
     """The iterator is older than five minutes; a new one has to be asked for."""
 
 
-class ShardGone(Exception):  # noqa: N818  a state, not a failure
+class ShardGone(Exception):
     """The stream has no such shard any more."""
 
 

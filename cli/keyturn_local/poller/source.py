@@ -69,14 +69,18 @@ class EventSource:
         self._stopping.set()
         self._wake.set()
         deadline_s = time.monotonic() + timeout_s
-        for runner in list(self._runners.values()):
-            runner.stop()
-        for thread in list(self._threads):
+        self._stop_runners()
+        for thread in self._threads:  # the first one watches the shards: after it no thread is added
             thread.join(max(0.0, deadline_s - time.monotonic()))
 
     def status(self) -> Tally:
         """Counts over all shards."""
         return sum((runner.tally for runner in list(self._runners.values())), start=Tally())
+
+    @property
+    def begun(self) -> set[str]:
+        """Shards that are read, or were."""
+        return set(self._runners)
 
     @property
     def idle(self) -> bool:
@@ -91,6 +95,11 @@ class EventSource:
             except (ClientError, BotoCoreError, OSError) as error:
                 log.warning("listing the shards failed, trying again: %s", error)
             self._wake.wait(LIST_EVERY_S)
+        self._stop_runners()  # once more, for those that were begun while the stop came
+
+    def _stop_runners(self) -> None:
+        for runner in list(self._runners.values()):
+            runner.stop()
 
     def _begin_shards(self, listed: tuple[ShardInfo, ...]) -> None:
         for shard in listed:

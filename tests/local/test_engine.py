@@ -1,0 +1,260 @@
+"""The embedded engine's life: it starts, it says what is wrong, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from keyturn_local import state
+from keyturn_local.background import start_event_source
+from keyturn_local.clients import client_options, local_session
+from keyturn_local.engine import Engine, find_running, is_healthy, start_engine, stop_running
+from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp, MappingError, PortTaken, PythonTooOld, ToolMissing
+from keyturn_local.preflight import check_python, tool
+from keyturn_local.processes import Process, group_members, process
+from keyturn_local.settings import LOCAL_HOST, LocalSettings
+
+from tests.local.kit import until
+
+pytestmark = pytest.mark.engine
+
+HANGING = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def handler(event, context):
+    while True:
+        time.sleep(1)
+"""
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from keyturn_local.engine import start_engine
+from keyturn_local.settings import LocalSettings
+with start_engine(LocalSettings(root=Path(sys.argv[1]), port=int(sys.argv[2]))) as engine:
+    print(engine.state.engine.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def zipped(code: str) -> bytes:
+    """A function's code as a zip file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("app.py", code)
+    return buffer.getvalue()
+
+
+def create_function(settings: LocalSettings, name: str, code: str, *, timeout_s: int = 60) -> str:
+    """Create a function on the engine; its ARN."""
+    client = local_session(settings.region).client("lambda", **client_options(settings))
+    answer = client.create_function(
+        FunctionName=name,
+        Runtime="python3.13",
+        Role="arn:aws:iam::000000000000:role/tests",
+        Handler="app.handler",
+        Code={"ZipFile": zipped(code)},
+        Timeout=timeout_s,
+    )
+    client.get_waiter("function_active_v2").wait(FunctionName=name)
+    return answer["FunctionArn"]
+
+
+def start_hanging_function(settings: LocalSettings, group: int) -> None:
+    """Leave a warm Lambda process behind that ignores SIGTERM, in a handler that never returns."""
+    create_function(settings, "hanging", HANGING)
+    client = local_session(settings.region).client("lambda", **client_options(settings, attempts=1))
+    client.invoke(FunctionName="hanging", InvocationType="Event", Payload=b"{}")
+    until(lambda: any("_worker.py" in member.command for member in group_members(group)), what="the Lambda process")
+
+
+def gone(group: int) -> Callable[[], bool]:
+    """Whether no member of the group lives."""
+    return lambda: not group_members(group)
+
+
+def test_a_stopped_engine_leaves_no_process_and_no_note(settings: LocalSettings) -> None:
+    """Not even a Lambda that hangs and ignores SIGTERM."""
+    with start_engine(settings) as engine:
+        group = engine.state.engine.pid
+        assert is_healthy(settings.port)
+        assert find_running(settings) == engine.state
+        start_hanging_function(settings, group)
+    assert not group_members(group)
+    assert find_running(settings) is None
+    assert not state.path_of(settings.state_dir).exists()
+    assert not (settings.state_dir / "tmp").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_engine_ends_with_the_process_that_started_it(settings: LocalSettings, number: signal.Signals) -> None:
+    """However that one dies: Ctrl-C, SIGTERM without a handler, SIGKILL."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(settings.root), str(settings.port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert parent.stdout is not None
+    with parent, parent.stdout:
+        group = int(parent.stdout.readline())
+        start_hanging_function(settings, group)
+        parent.send_signal(number)
+    until(gone(group), what="the end of the engine")
+
+
+def test_a_detached_engine_is_stopped_by_another_command(settings: LocalSettings) -> None:
+    """`keyturn up` and `keyturn down` are different processes; the second down finds nothing."""
+    engine = start_engine(settings, detached=True)
+    start_hanging_function(settings, engine.state.engine.pid)
+    assert stop_running(settings)
+    assert not group_members(engine.state.engine.pid)
+    assert not stop_running(settings)
+    engine.stop()  # reap it: this process is its parent
+
+
+def test_a_second_start_says_that_it_is_up(settings: LocalSettings) -> None:
+    """With the port and the process."""
+    with start_engine(settings) as engine, pytest.raises(AlreadyUp, match=str(engine.state.engine.pid)):
+        start_engine(settings)
+
+
+def test_a_taken_port_names_its_holder_and_the_way_out(settings: LocalSettings) -> None:
+    """Also when it is held on all interfaces."""
+    with socket.socket() as holder:
+        holder.bind(("0.0.0.0", settings.port))  # noqa: S104  as careless programs do
+        holder.listen()
+        with pytest.raises(PortTaken, match=rf"{os.getpid()}.*KEYTURN_PORT={settings.port + 1}"):
+            start_engine(settings)
+
+
+def test_an_engine_that_cannot_start_says_why(settings: LocalSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last lines of its log, and where the rest is."""
+    monkeypatch.setenv("SSL_CERT_FILE", "")
+    monkeypatch.setattr("keyturn_local.engine.SERVICES", "s3")
+    monkeypatch.setenv("PYTHONHOME", "/nonexistent")
+    with pytest.raises(EngineFailed, match=r"engine\.log"):
+        start_engine(settings)
+    assert find_running(settings) is None
+
+
+def test_a_note_of_a_dead_engine_is_none(settings: LocalSettings) -> None:
+    """After a power cut, even if its process number belongs to somebody else by now."""
+    somebody = process(os.getpid())
+    assert isinstance(somebody, Process)
+    settings.state_dir.mkdir()
+    noted = state.EngineState(port=settings.port, started_at_s=0.0, engine=state.Noted(somebody.pid, "earlier"))
+    state.write(settings.state_dir, noted)
+    assert find_running(settings) is None
+    assert not stop_running(settings)
+
+
+def test_half_a_note_is_none(settings: LocalSettings) -> None:
+    """A full disk may have left it."""
+    settings.state_dir.mkdir()
+    state.path_of(settings.state_dir).write_text('{"port": 4')
+    assert find_running(settings) is None
+
+
+def test_an_engine_whose_guard_was_killed_is_half_up(settings: LocalSettings) -> None:
+    """What it left is found, and `make down` ends it."""
+    engine = start_engine(settings, detached=True)
+    group = engine.state.engine.pid
+    os.kill(group, signal.SIGKILL)
+    engine._guard.wait()
+    with pytest.raises(HalfUp, match="make down"):
+        find_running(settings)
+    assert stop_running(settings)
+    assert not group_members(group)
+
+
+def test_an_engine_without_its_event_source_is_half_up(settings: LocalSettings) -> None:
+    """The event source in the background died; the engine alone would let records lie."""
+    with start_engine(settings) as engine:
+        deploy_mapping(settings)
+        pid = start_event_source(settings, "taker")
+        assert find_running(settings) is not None
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: process(pid) is None)
+        with pytest.raises(HalfUp, match="event source"):
+            find_running(settings)
+        assert engine.running
+
+
+def test_the_event_source_in_the_background_delivers_and_ends_with_its_engine(settings: LocalSettings) -> None:
+    """It needs no one to stop it when the engine dies."""
+    engine: Engine
+    with start_engine(settings) as engine:
+        client = local_session(settings.region).client("kinesis", **client_options(settings))
+        deploy_mapping(settings)
+        pid = start_event_source(settings, "taker")
+        client.put_record(StreamName="orders", PartitionKey="a", Data=b"x")
+        until(lambda: finished_records(settings) == 1)
+        engine.stop()
+    until(lambda: process(pid) is None, what="the end of the event source")
+
+
+def test_an_event_source_without_a_mapping_says_so(settings: LocalSettings) -> None:
+    """One line, and no process left."""
+    with start_engine(settings):
+        create_function(settings, "taker", "def handler(event, context): return None")
+        with pytest.raises(MappingError, match="taker has 0 Kinesis"):
+            start_event_source(settings, "taker")
+
+
+def deploy_mapping(settings: LocalSettings) -> None:
+    """A stream, a function, and a disabled mapping between them."""
+    session = local_session(settings.region)
+    kinesis = session.client("kinesis", **client_options(settings))
+    kinesis.create_stream(StreamName="orders", ShardCount=1)
+    stream_arn = kinesis.describe_stream_summary(StreamName="orders")["StreamDescriptionSummary"]["StreamARN"]
+    create_function(settings, "taker", "def handler(event, context): print('taken', flush=True)")
+    session.client("lambda", **client_options(settings)).create_event_source_mapping(
+        EventSourceArn=stream_arn, FunctionName="taker", StartingPosition="TRIM_HORIZON", Enabled=False
+    )
+
+
+def finished_records(settings: LocalSettings) -> int:
+    """How many shards have a checkpoint behind a record."""
+    files: list[Path] = list(settings.state_dir.glob("checkpoints-*.json"))
+    shards = [shard for file in files for shard in json.loads(file.read_text())["shards"].values()]
+    return sum(1 for shard in shards if shard["resume"] and not shard["resume"]["inclusive"])
+
+
+def test_what_the_machine_lacks_is_said_in_one_line(tmp_path: Path) -> None:
+    """Too old a Python; a tool that isn't installed beside it."""
+    with pytest.raises(PythonTooOld, match=r"3\.10\.2 is too old"):
+        check_python((3, 10, 2))
+    with pytest.raises(ToolMissing, match="make setup"):
+        tool("sam", beside=str(tmp_path / "python"))
+
+
+def test_nobody_else_can_reach_the_engine(settings: LocalSettings) -> None:
+    """It listens on the loopback interface only."""
+    with start_engine(settings), socket.socket() as probe:
+        probe.bind((LOCAL_HOST, 0))
+        other = "127.0.0.2" if sys.platform == "linux" else socket.gethostbyname(socket.gethostname())
+        probe.settimeout(2)
+        with socket.socket() as stranger:
+            stranger.settimeout(2)
+            assert stranger.connect_ex((other, settings.port)) != 0
+
+
+def test_stop_is_quick(settings: LocalSettings) -> None:
+    """And may be called twice, from two threads."""
+    engine = start_engine(settings)
+    twice = threading.Thread(target=engine.stop)
+    twice.start()
+    engine.stop()
+    twice.join()
+    assert not engine.running
