@@ -3,7 +3,6 @@
 from functools import cache
 from typing import Any
 
-from keyturn.adapters.records import read_records
 from keyturn.adapters.telemetry import instrumented
 from keyturn.shell.dispatch import dispatch
 from keyturn.shell.platform import deployed

@@ -10,13 +10,15 @@ from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
 from referencing import Registry
-from referencing.exceptions import NoSuchResource
 
 from keyturn.core.route import Routes, parse_routes
 from keyturn.errors import SettingsError
 
 _HOME = "keyturn_routes"
 _DETAIL_CHARACTERS_MAX = 200
+
+_NO_REMOTE: Registry[Any] = Registry()
+"""A schema may refer to its own parts only: nothing is ever fetched."""
 
 
 @cache
@@ -41,7 +43,7 @@ def validator(name: str) -> Validator:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         raise SettingsError(f"{name} is no JSON Schema: {error.json_path}: {error.message}") from error
-    return Draft202012Validator(schema, format_checker=FormatChecker(), registry=Registry(retrieve=_refuse_remote))
+    return Draft202012Validator(schema, format_checker=FormatChecker(), registry=_NO_REMOTE)
 
 
 def first_problem(check: Validator, document: Any, root: str = "$") -> str | None:
@@ -58,8 +60,9 @@ def _rule(error: ValidationError) -> str:
     """Say which rule is broken. The validator's own message would quote the value, which may be personal."""
     match error.validator:
         case "required":
-            missing = [name for name in error.validator_value if name not in error.instance]
-            return f"{', '.join(missing)} is missing"
+            wanted: Any = error.validator_value
+            there: Any = error.instance
+            return f"{', '.join(name for name in wanted if name not in there)} is missing"
         case "type":
             return f"must be of type {error.validator_value}"
         case "additionalProperties":
@@ -76,7 +79,3 @@ def _read(name: str) -> Any:
         raise SettingsError(f"{name} is missing: put it beside routes.json in src/{_HOME}") from error
     except ValueError as error:
         raise SettingsError(f"{name} is not JSON: {error}") from error
-
-
-def _refuse_remote(uri: str) -> Any:
-    raise NoSuchResource(ref=uri)

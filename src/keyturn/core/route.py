@@ -102,8 +102,8 @@ def parse_routes(document: Mapping[str, Any]) -> Routes:
     for route in routes:
         if route.worker_timeout_s >= route.run_timeout_s:
             raise SettingsError(
-                f'routes.json, route "{route.name}": run_timeout_s is {route.run_timeout_s}, its slowest worker may take '
-                f"may take {route.worker_timeout_s} s: raise run_timeout_s above it"
+                f'routes.json, route "{route.name}": run_timeout_s is {route.run_timeout_s}, its slowest worker may '
+                f"take {route.worker_timeout_s} s: raise run_timeout_s above it"
             )
     return Routes(routes)
 
