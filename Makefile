@@ -1,0 +1,64 @@
+# Every task of the project, each a short verb. `make` alone lists them.
+# Settings: PYTHON (an interpreter >= 3.11 for a new .venv), KEYTURN_PORT (default 4566), FILE and ARGS for push.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+CODE := src cli functions tools tests
+SAM_ENVIRONMENT := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none
+
+# Handlers' folders are zipped as they lie, __pycache__ and all.
+export PYTHONDONTWRITEBYTECODE := 1
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo up down push test check lint format lock clean
+.SILENT:
+
+help: ## print this list
+	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv with what demo, up, down and push need
+	tools/setup.sh run
+
+setup-dev:
+	tools/setup.sh dev
+
+demo: setup ## run the whole system on this machine with 1,000 and more sample events, check and report
+	$(BIN)/keyturn demo $(ARGS)
+
+up: setup ## start the local engine, build and deploy the stack, keep it running
+	$(BIN)/keyturn up $(ARGS)
+
+down: setup ## stop what `make up` started
+	$(BIN)/keyturn down $(ARGS)
+
+push: setup ## put JSON lines into the stream: make push FILE=orders.jsonl ARGS='--wait'
+	test -n "$(FILE)" || { echo "Error: which file? make push FILE=orders.jsonl (options go into ARGS='...')" >&2; exit 2; }
+	$(BIN)/keyturn push "$(FILE)" $(ARGS)
+
+test: setup-dev ## run all tests
+	$(PYTEST) -n 2 --dist loadfile $(ARGS)
+
+check: setup-dev lint ## format, lint, types, state machines, template, fast tests
+	$(PYTEST) -m "not engine" -q $(ARGS)
+
+lint: setup-dev ## what check does, without the tests
+	$(BIN)/ruff format --check --quiet . || { echo "Error: some files aren't formatted. Run: make format" >&2; exit 1; }
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tools.lint_statemachines
+	$(SAM_ENVIRONMENT) $(BIN)/sam validate --lint
+
+format: setup-dev ## format the code and sort imports
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+
+lock: ## resolve the dependencies anew (needs uv)
+	tools/lock.sh
+
+clean: ## remove .venv and everything that was built; stop `make up` first
+	test ! -e .keyturn/engine.json || { echo "Error: an engine of this project may still run. Stop it first: make down" >&2; exit 1; }
+	rm -rf .venv .aws-sam .keyturn .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

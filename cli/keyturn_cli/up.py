@@ -1,0 +1,57 @@
+"""`keyturn up`: the stack on this machine, for one's own work."""
+
+from __future__ import annotations
+
+from keyturn_local.background import start_event_source
+from keyturn_local.engine import start_engine
+from keyturn_local.settings import LocalSettings
+from keyturn_local.stack import StackOutputs, build, deploy, stack_outputs
+
+from keyturn_cli.project import local_settings
+from keyturn_cli.screen import Screen
+
+
+def up() -> None:
+    """Start the local engine, build and deploy the stack, keep it running.
+
+    Example: keyturn up && keyturn push orders.jsonl --wait
+
+    KEYTURN_PORT changes the engine's port (4566), KEYTURN_STACK the stack's name (keyturn).
+    """
+    settings, screen = local_settings(), Screen()
+    screen.line("Keyturn on this machine:")
+    outputs = bring_up(settings, screen)
+    _explain(settings, outputs, screen)
+
+
+def bring_up(settings: LocalSettings, screen: Screen) -> StackOutputs:
+    """Start everything in the background; nothing stays when a step fails."""
+    with screen.step(f"engine on port {settings.port}"):
+        engine = start_engine(settings, detached=True)
+    try:
+        with screen.step("sam build"):
+            build(settings)
+        with screen.step("sam deploy"):
+            deploy(settings)
+            outputs = stack_outputs(settings)
+        with screen.step("event source: reads the stream, calls the dispatcher"):
+            start_event_source(settings, outputs.dispatcher_function_name)
+    except BaseException:
+        engine.stop()
+        raise
+    return outputs
+
+
+def _explain(settings: LocalSettings, outputs: StackOutputs, screen: Screen) -> None:
+    screen.line(
+        f"""
+Up: stack {settings.stack_name} at {settings.endpoint_url}, stream {outputs.stream_name}
+
+  push events      make push FILE=orders.jsonl ARGS='--wait'
+  use the AWS CLI  export AWS_ENDPOINT_URL={settings.endpoint_url} AWS_REGION={settings.region} \\
+                          AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+                   aws dynamodb scan --table-name {outputs.state_table_name} --max-items 5
+  logs             {settings.state_dir}/engine.log (engine and functions), poller.log (event source)
+                   aws logs tail /aws/lambda/{outputs.dispatcher_function_name}
+  stop             make down"""
+    )
