@@ -1,5 +1,6 @@
 """The project's definitions as the tests' starting point."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="session")
+def definitions() -> dict[str, dict[str, Any]]:
+    """Workflow -> definition. Not to be changed."""
+    files = sorted((ROOT / "statemachines").glob("*.asl.json"))
+    return {file.name.partition(".")[0]: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
 @pytest.fixture
-def order() -> dict[str, Any]:
+def order(definitions: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A fresh copy of the order workflow's definition, to break or to run."""
-    return _definition("order")
+    return copy.deepcopy(definitions["order"])
 
 
 @pytest.fixture
-def lines() -> dict[str, Any]:
+def lines(definitions: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A fresh copy of the lines workflow's definition."""
-    return _definition("lines")
-
-
-def _definition(workflow: str) -> dict[str, Any]:
-    text = (ROOT / "statemachines" / f"{workflow}.asl.json").read_text(encoding="utf-8")
-    definition: dict[str, Any] = json.loads(text)
-    return definition
+    return copy.deepcopy(definitions["lines"])

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from tests.statemachines.cases import CASES, RUN_INPUT, Case, Outcome, check, response_for
+from tests.statemachines.cases import CASES, RUN_INPUT, Case, Outcome, check, deployable, response_for
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -97,7 +97,9 @@ def run(workflow: Mapping[str, Any], fake: ScriptedLambda, monkeypatch: pytest.M
     """Run a definition to its end on moto, with the fake in Lambda's place."""
     monkeypatch.setattr(_LAMBDA, lambda **_: fake)
     client = boto3.client("stepfunctions", region_name=REGION)
-    machine = client.create_state_machine(name="workflow", definition=deployable(workflow), roleArn=ROLE)
+    machine = client.create_state_machine(
+        name="workflow", definition=deployable(workflow, arn, TIMEOUT_S), roleArn=ROLE
+    )
     execution = client.start_execution(
         stateMachineArn=machine["stateMachineArn"], name=uuid4().hex, input=json.dumps(RUN_INPUT)
     )
@@ -109,16 +111,6 @@ def run(workflow: Mapping[str, Any], fake: ScriptedLambda, monkeypatch: pytest.M
     return Outcome(status, sequenced[0] if sequenced else {}, fake.tries)
 
 
-def deployable(definition: Mapping[str, Any]) -> str:
-    """The definition as it is deployed, each function named as its state, with short task timeouts."""
-    text = json.dumps(definition).replace("${Partition}", "aws").replace("${SequencerFunctionArn}", arn("Sequence"))
-    for state in ("Inventory", "Payment", "Notification", "Packing", "Picking"):
-        text = text.replace(f"${{{state}FunctionArn}}", arn(state))
-    for seconds in (4, 11):
-        text = text.replace(f'"TimeoutSeconds": {seconds}', f'"TimeoutSeconds": {TIMEOUT_S}')
-    return text
-
-
 def arn(function: str) -> str:
     return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
 
@@ -126,11 +118,10 @@ def arn(function: str) -> str:
 @pytest.mark.usefixtures("aws")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_reaches_the_sequencer(
-    case: Case, order: dict[str, Any], lines: dict[str, Any], waits: list[float], monkeypatch: pytest.MonkeyPatch
+    case: Case, definitions: dict[str, dict[str, Any]], waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every way that a run can go ends in the sequencer, which is told of every step."""
-    definition = {"order": order, "lines": lines}[case.workflow]
-    check(case, run(definition, ScriptedLambda(case), monkeypatch))
+    check(case, run(definitions[case.workflow], ScriptedLambda(case), monkeypatch))
     assert all(0 <= wait <= 8 for wait in waits)
 
 

@@ -1,0 +1,133 @@
+"""The cases on MiniStack's interpreter: by its mock configuration, and with real Lambda functions behind the tasks.
+
+The mock configuration reaches every error by name, but a mocked error comes again at each retry there, so recovery is
+shown with functions. What those can't show on this emulator: throttling (it answers Lambda.Unknown) and the limit on
+payloads (it has none).
+"""
+
+import io
+import json
+import socket
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+from keyturn_local.clients import client_options, local_session
+from keyturn_local.engine import start_engine
+from keyturn_local.settings import LOCAL_HOST, LocalSettings
+
+from tests.statemachines.cases import CASES, CONFIG, RUN_INPUT, Case, Outcome, check
+from tests.statemachines.executions import ROLE, make_machine, run, sequencer_input
+
+pytestmark = pytest.mark.engine
+
+TIMEOUT_S = 2
+
+MOCKED = tuple(case for case in CASES if not case.recovers)
+INVOKED = tuple(
+    case
+    for case in CASES
+    if case.name
+    in {
+        "AllDone",
+        "OneFailsThenWorks",
+        "OneKeepsFailing",
+        "OneFailsForGood",
+        "OneTimesOut",
+        "AllRefused",
+        "SequencerFailsOnce",
+        "SequencerKeepsFailing",
+        "TwoLines",
+        "NoLines",
+        "PickingKeepsFailing",
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSettings]:
+    """An engine that knows the mock configuration and waits no time before a retry."""
+    with socket.socket() as probe:
+        probe.bind((LOCAL_HOST, 0))
+        port = int(probe.getsockname()[1])
+    settings = LocalSettings(root=tmp_path_factory.mktemp("project"), port=port)
+    with start_engine(settings):
+        _configure(settings, {"stepfunctions._sfn_mock_config": CONFIG, "stepfunctions._SFN_WAIT_SCALE": 0})
+        yield settings
+
+
+def _configure(settings: LocalSettings, values: Mapping[str, Any]) -> None:
+    """What SFN_MOCK_CONFIG and SFN_WAIT_SCALE do when the engine starts with them."""
+    body = json.dumps(values).encode()
+    request = Request(f"{settings.endpoint_url}/_ministack/config", data=body, method="POST")  # noqa: S310 - our own
+    with build_opener(ProxyHandler({})).open(request) as answer:
+        assert json.load(answer)["applied"].keys() == values.keys()
+
+
+@pytest.fixture(scope="module")
+def stepfunctions(settings: LocalSettings) -> Any:
+    return local_session(settings.region).client("stepfunctions", **client_options(settings))
+
+
+@pytest.fixture(scope="module")
+def scripted_worker(settings: LocalSettings) -> str:
+    """ARN of the one function that stands behind every task."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as content:
+        content.write(Path(__file__).with_name("scripted_worker.py"), "scripted_worker.py")
+    client: Any = local_session(settings.region).client("lambda", **client_options(settings))
+    created = client.create_function(
+        FunctionName="scripted-worker",
+        Runtime="python3.13",
+        Handler="scripted_worker.handler",
+        Role=ROLE,
+        Timeout=30,
+        Code={"ZipFile": archive.getvalue()},
+    )
+    return str(created["FunctionArn"])
+
+
+@pytest.fixture(scope="module")
+def mocked_machines(stepfunctions: Any, definitions: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """State machines under the names that mock-config.json knows; no function stands behind them."""
+    return {name: make_machine(stepfunctions, name, definition) for name, definition in definitions.items()}
+
+
+@pytest.fixture(scope="module")
+def invoking_machines(
+    stepfunctions: Any, definitions: dict[str, dict[str, Any]], scripted_worker: str
+) -> dict[str, str]:
+    """State machines with a real function behind each task."""
+    return {
+        name: make_machine(stepfunctions, f"{name}-invoking", definition, scripted_worker, TIMEOUT_S)
+        for name, definition in definitions.items()
+    }
+
+
+@pytest.mark.parametrize("case", MOCKED, ids=str)
+def test_what_reaches_the_sequencer_by_mock_configuration(
+    case: Case, stepfunctions: Any, mocked_machines: dict[str, str]
+) -> None:
+    """The same file that Step Functions Local takes, and the same outcome."""
+    status, history = run(stepfunctions, f"{mocked_machines[case.workflow]}#{case.name}", RUN_INPUT)
+    check(case, Outcome(status, sequencer_input(history)))
+
+
+@pytest.mark.parametrize("case", INVOKED, ids=str)
+def test_what_reaches_the_sequencer_from_functions(
+    case: Case, stepfunctions: Any, invoking_machines: dict[str, str], tmp_path: Path
+) -> None:
+    """Errors come about in Lambdas, retries call them again, and the sequencer's function gets the steps."""
+    script = {"folder": str(tmp_path), "timeout_s": TIMEOUT_S, "responses": case.responses_by_state}
+    scripted_input = {**RUN_INPUT, "run": {**RUN_INPUT["run"], "script": script}}
+    status, _ = run(stepfunctions, invoking_machines[case.workflow], scripted_input)
+
+    calls = {file.stem: [json.loads(line) for line in file.open()] for file in tmp_path.glob("*.jsonl")}
+    # this emulator calls whatever a handler raises Runtime.HandlerError; AWS uses the class's name
+    steps = json.loads(json.dumps(calls["Sequence"][0]["steps"]).replace("Runtime.HandlerError", "StepFailed"))
+    tries = {state: len(made) for state, made in calls.items()}
+    check(case, Outcome(status, {"run": RUN_INPUT["run"], "steps": steps}, tries))
+    assert len({call["execution_id"] for state, made in calls.items() if state != "Sequence" for call in made}) == 1
