@@ -64,9 +64,16 @@ def _holder_by_proc(port: int) -> int | None:
 
 def _open_sockets(entry: Path) -> set[str]:
     try:
-        return {str(descriptor.readlink()) for descriptor in (entry / "fd").iterdir()}
+        return {_target(descriptor) for descriptor in (entry / "fd").iterdir()}
     except OSError:
         return set()  # another user's, or it ended
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""  # closed while we looked
 
 
 def _holder_by_lsof(port: int) -> int | None:

@@ -1,13 +1,11 @@
-"""An engine of the tests' own, started once a session on a free port."""
+"""A project of each test's own, on a free port."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keyturn_local.engine import start_engine
 from keyturn_local.settings import LOCAL_HOST, LocalSettings
 
 
@@ -22,11 +20,3 @@ def free_port() -> int:
 def settings(tmp_path: Path) -> LocalSettings:
     """Settings of a project of its own, on a port of its own."""
     return LocalSettings(root=tmp_path, port=free_port())
-
-
-@pytest.fixture(scope="session")
-def engine_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSettings]:
-    """Settings of an engine that runs for the whole session."""
-    settings = LocalSettings(root=tmp_path_factory.mktemp("project"), port=free_port())
-    with start_engine(settings):
-        yield settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -10,20 +9,19 @@ import socket
 import subprocess
 import sys
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from keyturn_local import state
 from keyturn_local.background import start_event_source
-from keyturn_local.clients import client_options, local_session
 from keyturn_local.engine import Engine, find_running, is_healthy, start_engine, stop_running
 from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp, MappingError, PortTaken, PythonTooOld, ToolMissing
 from keyturn_local.preflight import check_python, tool
 from keyturn_local.processes import Process, group_members, process
 from keyturn_local.settings import LOCAL_HOST, LocalSettings
 
+from tests.local.functions import client, create_function, create_mapping, create_stream
 from tests.local.kit import until
 
 pytestmark = pytest.mark.engine
@@ -47,34 +45,10 @@ with start_engine(LocalSettings(root=Path(sys.argv[1]), port=int(sys.argv[2]))) 
 """
 
 
-def zipped(code: str) -> bytes:
-    """A function's code as a zip file."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("app.py", code)
-    return buffer.getvalue()
-
-
-def create_function(settings: LocalSettings, name: str, code: str, *, timeout_s: int = 60) -> str:
-    """Create a function on the engine; its ARN."""
-    client = local_session(settings.region).client("lambda", **client_options(settings))
-    answer = client.create_function(
-        FunctionName=name,
-        Runtime="python3.13",
-        Role="arn:aws:iam::000000000000:role/tests",
-        Handler="app.handler",
-        Code={"ZipFile": zipped(code)},
-        Timeout=timeout_s,
-    )
-    client.get_waiter("function_active_v2").wait(FunctionName=name)
-    return answer["FunctionArn"]
-
-
 def start_hanging_function(settings: LocalSettings, group: int) -> None:
     """Leave a warm Lambda process behind that ignores SIGTERM, in a handler that never returns."""
     create_function(settings, "hanging", HANGING)
-    client = local_session(settings.region).client("lambda", **client_options(settings, attempts=1))
-    client.invoke(FunctionName="hanging", InvocationType="Event", Payload=b"{}")
+    client(settings, "lambda").invoke(FunctionName="hanging", InvocationType="Event", Payload=b"{}")
     until(lambda: any("_worker.py" in member.command for member in group_members(group)), what="the Lambda process")
 
 
@@ -195,10 +169,9 @@ def test_the_event_source_in_the_background_delivers_and_ends_with_its_engine(se
     """It needs no one to stop it when the engine dies."""
     engine: Engine
     with start_engine(settings) as engine:
-        client = local_session(settings.region).client("kinesis", **client_options(settings))
         deploy_mapping(settings)
         pid = start_event_source(settings, "taker")
-        client.put_record(StreamName="orders", PartitionKey="a", Data=b"x")
+        client(settings, "kinesis").put_record(StreamName="orders", PartitionKey="a", Data=b"x")
         until(lambda: finished_records(settings) == 1)
         engine.stop()
     until(lambda: process(pid) is None, what="the end of the event source")
@@ -214,14 +187,8 @@ def test_an_event_source_without_a_mapping_says_so(settings: LocalSettings) -> N
 
 def deploy_mapping(settings: LocalSettings) -> None:
     """A stream, a function, and a disabled mapping between them."""
-    session = local_session(settings.region)
-    kinesis = session.client("kinesis", **client_options(settings))
-    kinesis.create_stream(StreamName="orders", ShardCount=1)
-    stream_arn = kinesis.describe_stream_summary(StreamName="orders")["StreamDescriptionSummary"]["StreamARN"]
     create_function(settings, "taker", "def handler(event, context): print('taken', flush=True)")
-    session.client("lambda", **client_options(settings)).create_event_source_mapping(
-        EventSourceArn=stream_arn, FunctionName="taker", StartingPosition="TRIM_HORIZON", Enabled=False
-    )
+    create_mapping(settings, create_stream(settings, "orders"), "taker")
 
 
 def finished_records(settings: LocalSettings) -> int:

@@ -287,7 +287,8 @@ def _left_of(batch: Batch, outcome: Outcome, mapping: Mapping, now_s: float) -> 
         case FailedFrom(sequence):
             left = (_from_failed(batch, sequence, mapping, now_s),)
         case AllFailed(_, function_error) if mapping.bisect_on_error and len(batch.records) > 1:
-            left = _halves(replace(_later(batch, now_s), function_error=function_error))
+            # each half is a batch of its own, and waits no longer for having been halved often
+            left = _halves(replace(_later(replace(batch, setbacks=0), now_s), function_error=function_error))
         case AllFailed(_, function_error):
             left = (_tried(batch, function_error, mapping, now_s),)
         case TooLarge():

@@ -1,0 +1,87 @@
+"""The real `sam` against a real engine, with a template of the tests' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from keyturn_local.engine import start_engine
+from keyturn_local.errors import OutputMissing, StackMissing, ToolFailed
+from keyturn_local.settings import LocalSettings
+from keyturn_local.stack import StackOutputs, build, deploy, stack_outputs
+
+pytestmark = pytest.mark.engine
+
+OUTPUTS = [
+    "StreamName",
+    "StateTableName",
+    "LedgerTableName",
+    "PayloadBucketName",
+    "FailureBucketName",
+    "WakeQueueUrl",
+    "DispatcherFunctionName",
+    "SequencerFunctionName",
+    "WatchdogFunctionName",
+]
+
+TEMPLATE = """
+AWSTemplateFormatVersion: "2010-09-09"
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Stream:
+    Type: AWS::Kinesis::Stream
+    Properties: {ShardCount: 1}
+Outputs:
+"""
+
+CONFIG = """
+version = 0.1
+[local.deploy.parameters]
+capabilities = "CAPABILITY_IAM"
+resolve_s3 = true
+confirm_changeset = false
+fail_on_empty_changeset = false
+"""
+
+
+def write_project(root: Path, outputs: list[str]) -> None:
+    """A template with one stream and these outputs, each of which is the stream's name."""
+    lines = [f"  {name}: {{Value: !Ref Stream}}" for name in outputs]
+    (root / "template.yaml").write_text(TEMPLATE + "\n".join(lines) + "\n")
+    (root / "samconfig.toml").write_text(CONFIG)
+
+
+def test_a_stack_is_built_deployed_and_found(settings: LocalSettings) -> None:
+    """Deployed twice, since the second `make up` meets a stack that didn't change."""
+    write_project(settings.root, OUTPUTS)
+    with start_engine(settings):
+        with pytest.raises(StackMissing, match="make up"):
+            stack_outputs(settings)
+        build(settings)
+        deploy(settings)
+        deploy(settings)
+        outputs = stack_outputs(settings)
+    assert isinstance(outputs, StackOutputs)
+    assert outputs.stream_name == outputs.watchdog_function_name != ""
+    with pytest.raises(StackMissing, match="no engine answers"):
+        stack_outputs(settings)
+
+
+def test_a_stack_of_another_template_names_the_missing_outputs(settings: LocalSettings) -> None:
+    """One line, with all of them."""
+    write_project(settings.root, OUTPUTS[2:])
+    with start_engine(settings):
+        build(settings)
+        deploy(settings)
+        with pytest.raises(OutputMissing, match="StreamName, StateTableName"):
+            stack_outputs(settings)
+
+
+def test_a_build_that_fails_shows_what_sam_said(settings: LocalSettings) -> None:
+    """The last lines, and where the log is."""
+    (settings.root / "template.yaml").write_text("Resources: [")
+    (settings.root / "samconfig.toml").write_text(CONFIG)
+    with pytest.raises(ToolFailed, match=r"sam build failed .*build\.log") as raised:
+        build(settings)
+    assert raised.value.lines
+    assert len(raised.value.lines) <= 12
