@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from keyturn.core.event import Event
     from keyturn.core.step_context import StepContext
     from keyturn.errors import Permanent
-    from keyturn.worker import worker
+    from keyturn.workers import worker
 
 __all__ = ["Event", "Permanent", "StepContext", "worker"]
 
@@ -24,7 +24,7 @@ _HOMES: Final = {
     "Event": "keyturn.core.event",
     "Permanent": "keyturn.errors",
     "StepContext": "keyturn.core.step_context",
-    "worker": "keyturn.worker",
+    "worker": "keyturn.workers",
 }
 
 
