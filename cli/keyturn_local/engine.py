@@ -228,3 +228,5 @@ def _wait_until_healthy(engine: Engine, *, limit_s: float) -> None:
 def _clean_up(settings: LocalSettings) -> None:
     state.forget(settings.state_dir)
     shutil.rmtree(settings.state_dir / "tmp", ignore_errors=True)
+    for left in settings.state_dir.glob("checkpoints-*.json"):
+        left.unlink(missing_ok=True)  # positions in a stream that is gone with its engine

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from keyturn_local import state
 from keyturn_local.background import start_event_source
-from keyturn_local.engine import Engine, find_running, is_healthy, start_engine, stop_running
+from keyturn_local.engine import find_running, is_healthy, start_engine, stop_running
 from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp, MappingError, PortTaken, PythonTooOld, ToolMissing
 from keyturn_local.preflight import check_python, tool
 from keyturn_local.processes import Process, group_members, process
@@ -167,13 +167,11 @@ def test_an_engine_without_its_event_source_is_half_up(settings: LocalSettings) 
 
 def test_the_event_source_in_the_background_delivers_and_ends_with_its_engine(settings: LocalSettings) -> None:
     """It needs no one to stop it when the engine dies."""
-    engine: Engine
-    with start_engine(settings) as engine:
+    with start_engine(settings):
         deploy_mapping(settings)
         pid = start_event_source(settings, "taker")
         client(settings, "kinesis").put_record(StreamName="orders", PartitionKey="a", Data=b"x")
         until(lambda: finished_records(settings) == 1)
-        engine.stop()
     until(lambda: process(pid) is None, what="the end of the event source")
 
 
