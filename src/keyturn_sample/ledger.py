@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Self
 
-import boto3
 from botocore.exceptions import ClientError
 
 from keyturn import Event, StepContext
+from keyturn.adapters.clients import client
 
 _COUNTER: Final = "sequence"
 _EFFECT: Final = "effect#"
@@ -29,7 +29,7 @@ class Ledger:
     @classmethod
     def from_environment(cls) -> Self:
         """Open the ledger of the stack that this function belongs to."""
-        return cls(boto3.client("dynamodb"), os.environ["LEDGER_TABLE"])
+        return cls(client("dynamodb"), os.environ["LEDGER_TABLE"])
 
     def record(self, event: Event, step: StepContext, began_at_ms: int) -> int:
         """Do the step's effect, and return its number within the key."""

@@ -47,7 +47,7 @@ class Platform:
     ) -> Self:
         """Wire the adapters together; `client_of` gives the client of an AWS service by its name."""
         table = Table(client_of("dynamodb"), settings.state_table)
-        payloads = PayloadStore(client_of("s3"), settings.payload_bucket)
+        payloads = PayloadStore(client_of, settings.payload_bucket)
         index = DueIndex(table, settings.index_buckets)
         return cls(
             settings=settings,

@@ -50,7 +50,7 @@ class Workbench:
             settings,
             KeyStore(table, settings.index_buckets, settings.index_rounding_ms),
             StepStore(table, settings.event_retention_s),
-            PayloadStore(client_of("s3"), settings.payload_bucket),
+            PayloadStore(client_of, settings.payload_bucket),
             clock,
         )
 
