@@ -2,8 +2,8 @@
 
 PutRecords alone doesn't keep it: a call may take a key's second record and refuse its first (a throttled shard), and
 the first would come in behind when it is put again. So a call here carries one record of each key at most, and a key's
-next record goes only after its last one was taken. A refused record is put again, with everything behind it in its key held
-back. A file of many keys still goes 500 records a call; a file of one key goes one record a call.
+next record goes only after its last one was taken. A refused record is put again, with everything behind it in its key
+held back. A file of many keys still goes 500 records a call; a file of one key goes one record a call.
 
 The sequence numbers that come back are checked to rise within each key, since they are what the order is made of. A
 call whose answer was lost is repeated, so a record may be in the stream twice: Keyturn drops it as a duplicate.
