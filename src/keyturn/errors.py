@@ -12,6 +12,11 @@ KeyturnError
 StepRefused (BaseException) this attempt was superseded; stops a worker, and is no failure of the run
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keyturn.core.state import KeyState
+
 
 class KeyturnError(Exception):
     """Base of every error that Keyturn raises on purpose; its message says what to do."""
@@ -26,7 +31,12 @@ class StoreError(KeyturnError):
 
 
 class Conflict(StoreError):
-    """The key's version moved on between load and write: load, apply and write again."""
+    """The key's version moved on between load and write: decide again from `standing`, the state that stands there."""
+
+    def __init__(self, message: str, standing: "KeyState") -> None:
+        """Keep the state that DynamoDB returned with the refusal, which spares a read."""
+        super().__init__(message)
+        self.standing = standing
 
 
 class Throttled(StoreError):

@@ -59,14 +59,23 @@ class Capacity:
         return granted
 
     def may_keep(self, turn: int, quantum: int, now_ms: int) -> bool:
-        """Whether a run that ends may be followed by its key's next one; `turn` runs of it went before."""
-        load = self.load(now_ms)
-        return load.running <= self.max_in_flight_runs and (turn < quantum or load.waiting == 0)
+        """Whether a run that ends may be followed by its key's next one, `turn` runs after the key got its slot."""
+        return turn < quantum or self.load(now_ms).waiting == 0
 
-    def may_hand_on(self, now_ms: int) -> bool:
-        """Whether a slot that was given up may go to a waiting key, and one is known to wait."""
+    def hand_on(self, now_ms: int) -> int:
+        """Return how many waiting keys may start now that a slot was given up.
+
+        None if too many runs are in flight: then this slot goes, and only as many others as are too many. Two if a
+        slot was lost before.
+        """
         load = self.load(now_ms)
-        return load.running <= self.max_in_flight_runs and load.waiting > 0
+        if load.waiting == 0 or (load.running > self.max_in_flight_runs and self._drop_one()):
+            return 0
+        has_lost_one = load.running < self.max_in_flight_runs and load.waiting > 1
+        return 1 + (1 if has_lost_one and self._add(1, 0) else 0)
+
+    def _drop_one(self) -> bool:
+        return self._update("ADD running :less", "running > :most", less=-1, most=self.max_in_flight_runs)
 
     def _add(self, granted: int, left: int) -> bool:
         return self._update(

@@ -12,6 +12,8 @@ _CONFIG = Config(
     connect_timeout=2,
     read_timeout=10,
     max_pool_connections=32,
+    # Our own calls are typed and tested; checking each against the service model costs more than sending it.
+    parameter_validation=False,
 )
 
 

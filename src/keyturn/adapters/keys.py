@@ -54,7 +54,8 @@ class KeyStore:
         try:
             self.table.put_if(self._encode(saved), condition, values)
         except ItemExists as occupied:
-            raise Conflict(f"key {state.key!r} moved on from version {state.version}") from occupied
+            standing = decode_state(state.key, occupied.item) if occupied.item else KeyState(state.key)
+            raise Conflict(f"key {state.key!r} moved on from version {state.version}", standing) from occupied
         return saved
 
     def _encode(self, state: KeyState) -> Item:

@@ -16,7 +16,7 @@ class PayloadStore:
     """Puts payloads to the bucket and gets them back."""
 
     client_of: Callable[[str], Any]
-    """Asked for the client of S3 when a payload is really moved: most runs carry none, and a client takes time to load."""
+    """Asked for S3 when a payload is really moved: most runs carry none, and a client takes time to load."""
     bucket: str
 
     def put(self, key: str, position: str, content: bytes) -> PayloadReference:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -47,7 +47,15 @@ def loggable(key: str, *, is_personal: bool) -> str:
 def instrumented(handle: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Wrap a Lambda handler: request id on every log line, metrics written when it returns or raises."""
     with_context = logger().inject_lambda_context(clear_state=True)(handle)
-    wrapped: Callable[[Any, Any], Any] = metrics().log_metrics(with_context)
+
+    @wraps(handle)
+    def wrapped(event: Any, context: Any) -> Any:
+        try:
+            return with_context(event, context)
+        finally:
+            if metrics().metric_set:
+                metrics().flush_metrics()
+
     return wrapped
 
 

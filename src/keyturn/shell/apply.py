@@ -1,6 +1,7 @@
 """The one way to change a key: decide and write (see `change`), then carry out what the decision asks for."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final, assert_never
 
 from keyturn.adapters import telemetry
@@ -69,14 +70,14 @@ def divert(platform: Platform, key: str) -> None:
 def hand_on(platform: Platform) -> None:
     """Give a freed slot to one of the keys that wait longest; what isn't taken is left to the watchdog, soon."""
     now_ms = platform.clock()
-    if not platform.capacity.may_hand_on(now_ms):
+    slots = platform.capacity.hand_on(now_ms)
+    if slots == 0:
         return
-    for offered, entry in enumerate(platform.index.some_waiting(_HANDS_MAX)):
+    for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
         applied = claim(platform, entry.key, has_slot=True)
-        if applied.state.phase is Phase.RUNNING and applied.transition.refusal is None:
+        slots -= applied.has_changed and applied.state.phase is Phase.RUNNING
+        if slots == 0:
             return
-        if offered + 1 == _HANDS_MAX:
-            break
     wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)
 
 

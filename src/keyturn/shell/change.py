@@ -31,6 +31,7 @@ class Applied:
 
     state: KeyState
     transition: Transition
+    has_changed: bool
 
 
 @dataclass(slots=True)
@@ -47,16 +48,16 @@ class Change:
         for attempt in range(_CONFLICTS_MAX):
             command = command_for(current)
             if command is None:
-                return Applied(current, Transition(current))
+                return Applied(current, Transition(current), has_changed=False)
             decided = transition(current, command, self.platform.clock(), self.platform.settings.rules)
             try:
                 standing = self._write(decided)
-            except Conflict:
+            except Conflict as conflict:
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311 - jitter
-                current = self.platform.keys.load(self.key)
+                current = conflict.standing
                 continue
-            return Applied(standing, decided)
-        raise Conflict(f"key {self.key!r} was changed by others {_CONFLICTS_MAX} times in a row; try again")
+            return Applied(standing, decided, has_changed=decided.refusal is None)
+        raise Conflict(f"key {self.key!r} was changed by others {_CONFLICTS_MAX} times in a row; try again", current)
 
     def next_between(self, cursor: Position, tail: Position, has_slot: Callable[[], bool]) -> ask.Next | None:
         """Read from the log what the key would run behind `cursor`; None when nothing is admitted there.

@@ -92,9 +92,9 @@ def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tup
             return granted, stored
         try:
             return _bind(bench, task, state), stored
-        except Conflict:
-            state = bench.keys.load(header.key)
-    raise Conflict(f"key {header.key!r} was changed by others {_BIND_TRIES_MAX} times in a row; try again")
+        except Conflict as conflict:
+            state = conflict.standing
+    raise Conflict(f"key {header.key!r} was changed by others {_BIND_TRIES_MAX} times in a row; try again", state)
 
 
 def _bind(bench: Workbench, task: Task, state: KeyState) -> Permission:
