@@ -152,6 +152,10 @@ def response_for(responses: Mapping[str, Any], attempt: int) -> Mapping[str, Any
 
 def deployable(definition: Mapping[str, Any], arn: Callable[[str], str], task_timeout_s: int) -> str:
     """The definition as it is deployed: `arn` names the function behind a state, and tasks time out soon."""
-    text = json.dumps(definition).replace("${Partition}", "aws").replace("${SequencerFunctionArn}", arn("Sequence"))
-    text = re.sub(r"\$\{(\w+)FunctionArn\}", lambda match: arn(match[1]), text)
-    return re.sub(r'"TimeoutSeconds": (?:4|11)\b', f'"TimeoutSeconds": {task_timeout_s}', text)
+
+    def shorten(state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, "TimeoutSeconds": task_timeout_s} if state.get("Type") == "Task" else state
+
+    short = json.dumps(json.loads(json.dumps(definition), object_hook=shorten))
+    text = short.replace("${Partition}", "aws").replace("${SequencerFunctionArn}", arn("Sequence"))
+    return re.sub(r"\$\{(\w+)FunctionArn\}", lambda match: arn(match[1]), text)

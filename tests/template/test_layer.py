@@ -58,7 +58,14 @@ def test_nothing_else_is_compiled(layer: Path) -> None:
 def test_the_layer_holds_the_library_and_no_sdk(layer: Path) -> None:
     """boto3 comes with the runtime; byte code would be another machine's."""
     packages = {path.name for path in layer.iterdir()}
-    assert {"keyturn", "keyturn_routes", "jsonschema", "aws_lambda_powertools", "aws_kinesis_agg"} <= packages
+    assert {
+        "keyturn",
+        "keyturn_routes",
+        "keyturn_sample",
+        "jsonschema",
+        "aws_lambda_powertools",
+        "aws_kinesis_agg",
+    } <= packages
     assert not packages & {"boto3", "botocore", "bin", "keyturn_cli"}
     assert (layer / "keyturn_routes" / "routes.json").is_file()
     assert not list(layer.rglob("__pycache__"))

@@ -233,6 +233,14 @@ def test_every_alarm_is_named_by_its_stack_and_says_what_is_wrong() -> None:
     assert all(alarm["Condition"] == "HasAlarms" for alarm in alarms)
 
 
+def test_alarms_watch_metrics_that_are_sent() -> None:
+    """A metric that was renamed in the code would leave its alarm silent for ever."""
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "keyturn").rglob("*.py"))
+    for name, alarm in resources(source(), "AWS::CloudWatch::Alarm").items():
+        if alarm["Properties"]["Namespace"] == "Keyturn":
+            assert f'"{alarm["Properties"]["MetricName"]}"' in code, name
+
+
 ENVIRONMENTS: dict[str, Any] = {
     name: content
     for name, content in tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8")).items()
