@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from keyturn_cli.errors import BadInput, CliError, PutFailed
+from keyturn_cli.facts import gather
+from keyturn_cli.following import follow
+from keyturn_cli.progress import Watch
 from keyturn_cli.project import local_settings
 from keyturn_cli.putter import Put, Putter
 from keyturn_cli.records import STDIN, SUBJECT, Reader, Wrapping, name_of
+from keyturn_cli.report import print_checks, run_checks
 from keyturn_cli.screen import Screen
+from keyturn_cli.store import Store
 from keyturn_cli.target import AwsOptions, Target, find_target
 
 
@@ -88,4 +94,14 @@ def _send(reader: Reader, file: str, total: int | None, target: Target, screen: 
 
 
 def _wait_and_check(target: Target, puts: list[Put], limit_s: int, screen: Screen) -> None:
-    raise NotImplementedError
+    store = Store.of(target)
+    watch = Watch(store, since_ms=puts[0].at_ms)
+    watch.add(puts)
+    began_s = monotonic()
+    follow(watch, screen, limit_s=limit_s, is_alive=lambda: None)
+    screen.done("all records through", monotonic() - began_s)
+    history = gather(store, puts, is_whole=False, is_local=target.is_local).history
+    checks = run_checks(history)
+    print_checks(screen, checks)
+    if not all(check.holds for check in checks):
+        raise CliError(f"{sum(not check.holds for check in checks)} of {len(checks)} checks failed, see above")

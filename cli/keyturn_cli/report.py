@@ -1,0 +1,39 @@
+"""Says what was found, to somebody who sees Keyturn for the first time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keyturn_cli.guarantees import GUARANTEES, History
+from keyturn_cli.screen import Screen
+
+_VIOLATIONS_SHOWN_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A promise that was checked: the proof if it holds, else what breaks it."""
+
+    title: str
+    holds: bool
+    lines: tuple[str, ...]
+
+
+def run_checks(history: History) -> list[Check]:
+    """Check every guarantee."""
+    checks: list[Check] = []
+    for guarantee in GUARANTEES:
+        broken = [str(violation) for violation in guarantee.check(history)]
+        checks.append(Check(guarantee.promise, not broken, tuple(broken) or (guarantee.proof(history),)))
+    return checks
+
+
+def print_checks(screen: Screen, checks: list[Check]) -> None:
+    """Print each check with its proof, or with the first things that break it."""
+    width = max(len(check.title) for check in checks)
+    for check in checks:
+        screen.line(f"  {'ok    ' if check.holds else 'BROKEN'}  {check.title:<{width}}  {check.lines[0]}")
+        for line in check.lines[1:_VIOLATIONS_SHOWN_MAX]:
+            screen.line(f"  {'':<{width + 8}}{line}")
+        if len(check.lines) > _VIOLATIONS_SHOWN_MAX:
+            screen.line(f"  {'':<{width + 8}}and {len(check.lines) - _VIOLATIONS_SHOWN_MAX:,} more")
