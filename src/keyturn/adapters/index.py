@@ -38,10 +38,9 @@ class DueIndex:
         found = [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, limit, until_ms=now_ms)]
         return sorted(found, key=lambda entry: entry.at_ms)
 
-    def oldest(self, queue: Queue) -> int | None:
-        """Return the earliest time in a queue, or None when it is empty."""
-        heads = [entry.at_ms for bucket in range(self.buckets) for entry in self._read(queue, bucket, 1)]
-        return min(heads, default=None)
+    def heads(self, queue: Queue) -> list[Overdue]:
+        """Return the first entry of each bucket of a queue: among them is the one that waits longest."""
+        return [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, 1)]
 
     def some_waiting(self, limit: int) -> Iterator[Overdue]:
         """Yield keys that wait for a slot: the oldest of one bucket after the other, from a random bucket on.

@@ -134,5 +134,6 @@ def _measure(platform: Platform) -> None:
     now_ms = platform.clock()
     for queue, name in ((Queue.RUNNING, "Running"), (Queue.WAITING, "WaitingKeys"), (Queue.PARKED, "ParkedKeys")):
         telemetry.count(name, platform.index.count(queue))
-    heads = [at_ms for queue in Queue if (at_ms := platform.index.oldest(queue)) is not None]
-    telemetry.seconds("OldestUnfinishedAge", max(0, now_ms - min(heads, default=now_ms)) / 1000)
+    heads = {entry.key for queue in Queue for entry in platform.index.heads(queue)}
+    since = [state.pending_since_ms for state in platform.keys.load_many(heads).values() if state.pending_since_ms]
+    telemetry.seconds("OldestUnfinishedAge", max(0, now_ms - min(since, default=now_ms)) / 1000)
