@@ -35,9 +35,7 @@ class Protocol(RuleBasedStateMachine):
     world: World
     stale: dict[str, KeyState]
 
-    @initialize(
-        exhaustion=st.sampled_from(Exhaustion), kind=st.sampled_from(Kind), batch=st.sampled_from([1, 3])
-    )
+    @initialize(exhaustion=st.sampled_from(Exhaustion), kind=st.sampled_from(Kind), batch=st.sampled_from([1, 3]))
     def begin(self, exhaustion: Exhaustion, kind: Kind, batch: int) -> None:
         self.world = World(KEYS, route(exhaustion, kind, batch))
         self.stale = {}
@@ -124,7 +122,9 @@ class Protocol(RuleBasedStateMachine):
     ) -> None:
         """Also of one that has reported before: the sequencer is called twice now and then."""
         execution = data.draw(st.sampled_from(self.world.executions))
-        self.report(execution, fails=fails, permanent=permanent, has_slot=has_slot, loses_actions=loses_actions, skew=skew)
+        self.report(
+            execution, fails=fails, permanent=permanent, has_slot=has_slot, loses_actions=loses_actions, skew=skew
+        )
 
     def report(
         self, execution: Execution, *, fails: bool, permanent: bool, has_slot: bool, loses_actions: bool, skew: int

@@ -88,8 +88,15 @@ class World:
 
     # What happens to a key
 
-    def apply(self, key: str, command: ask.Command, *, stale: KeyState | None = None, loses_actions: bool = False,
-              skew_ms: int = 0) -> Transition:
+    def apply(
+        self,
+        key: str,
+        command: ask.Command,
+        *,
+        stale: KeyState | None = None,
+        loses_actions: bool = False,
+        skew_ms: int = 0,
+    ) -> Transition:
         """Do what the shell does: transition, records, compare-and-set, actions. `stale` is a state loaded earlier."""
         held = self.keys[key]
         loaded = stale if stale is not None else held.state
@@ -167,8 +174,15 @@ class World:
         self.keys[key].log.append(place)
         return place
 
-    def admit(self, key: str, *, has_slot: bool, is_redelivery: bool = False, loses_actions: bool = False,
-              stale: KeyState | None = None) -> Transition:
+    def admit(
+        self,
+        key: str,
+        *,
+        has_slot: bool,
+        is_redelivery: bool = False,
+        loses_actions: bool = False,
+        stale: KeyState | None = None,
+    ) -> Transition:
         """Admit all that the log holds."""
         held = self.keys[key]
         state = stale if stale is not None else held.state
