@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import cache, wraps
+from threading import Lock
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -10,6 +11,8 @@ from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from keyturn.core.naming import key_hash
 from keyturn.core.run_header import RunHeader
+
+_METRICS_LOCK = Lock()
 
 
 @cache
@@ -26,17 +29,23 @@ def metrics() -> Metrics:
 
 def count(name: str, value: int = 1) -> None:
     """Add to a counter."""
-    metrics().add_metric(name=name, unit=MetricUnit.Count, value=value)
+    _add(name, MetricUnit.Count, value)
 
 
 def duration_ms(name: str, value: int) -> None:
     """Note a duration in milliseconds."""
-    metrics().add_metric(name=name, unit=MetricUnit.Milliseconds, value=value)
+    _add(name, MetricUnit.Milliseconds, value)
 
 
 def seconds(name: str, value: float) -> None:
     """Note an age in seconds."""
-    metrics().add_metric(name=name, unit=MetricUnit.Seconds, value=value)
+    _add(name, MetricUnit.Seconds, value)
+
+
+def _add(name: str, unit: MetricUnit, value: float) -> None:
+    # Keys are worked on side by side, and Powertools' metrics are made for one thread.
+    with _METRICS_LOCK:
+        metrics().add_metric(name=name, unit=unit, value=value)
 
 
 def loggable(key: str, *, is_personal: bool) -> str:

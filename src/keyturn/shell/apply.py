@@ -21,6 +21,9 @@ _HANDS_MAX: Final = 4
 
 _DIVERTED_AT_ONCE: Final = 100
 
+_START_AGAIN_MS: Final = 5_000
+"""When the watchdog starts a claimed run again whose start was throttled, should nobody have done so before."""
+
 _LOOK_AGAIN_MS: Final = 2_000
 """When the watchdog looks for a slot that nobody took: longer than the count of runs in flight may be old."""
 
@@ -50,6 +53,12 @@ def claim(platform: Platform, key: str, *, has_slot: bool) -> Applied:
         return ask.Claim(following) if following else None
 
     return apply(change, command_for)
+
+
+def start_again(platform: Platform, state: KeyState) -> None:
+    """Start the claimed run of a key once more, if no worker has begun it."""
+    change = Change(platform, state.key)
+    apply(change, lambda found: ask.Admit(found.tail, 0, platform.clock(), None, is_redelivery=True), state)
 
 
 def divert(platform: Platform, key: str) -> None:
@@ -129,6 +138,7 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
         apply(change, _give_up_command(change, state.fence, str(error)))
     except Throttled:
         telemetry.count("StartFailed")
+        wake_at(change.platform, change.key, change.platform.clock() + _START_AGAIN_MS)
         raise
     else:
         telemetry.logger().info("run started", extra=fields)

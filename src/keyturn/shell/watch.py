@@ -14,7 +14,7 @@ from keyturn.core import commands as ask
 from keyturn.core.commands import Evidence
 from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
 from keyturn.errors import StoreError
-from keyturn.shell.apply import apply, claim, divert, wake_at
+from keyturn.shell.apply import apply, claim, divert, start_again, wake_at
 from keyturn.shell.change import Change
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
@@ -37,9 +37,11 @@ def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
 
 
 def wake(platform: Platform, key: str) -> None:
-    """Let a key go on whose time has come; one whose time is still to come is woken then."""
+    """Let a key go on whose time has come, or whose claimed run nobody began; woken too early, it is woken again."""
     state = platform.keys.load(key)
-    if state.parked is not None and state.parked.diverts:
+    if state.is_unstarted:
+        start_again(platform, state)
+    elif state.parked is not None and state.parked.diverts:
         divert(platform, key)
     elif state.phase is Phase.WAITING and state.waits_for is WaitsFor.TIME:
         if platform.clock() < state.not_before_ms:
