@@ -2,18 +2,37 @@
 
 import base64
 import binascii
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from keyturn.adapters.schemas import first_problem, validator
+from keyturn.adapters.aggregates import MAGIC, NotAnAggregate, take_apart
+from keyturn.adapters.schemas import ENVELOPE, first_problem, schema_name, validator
 from keyturn.core.event import Admissible, Reason, Rejection, flow_id_of, identity_hash
 from keyturn.core.parse import Unparseable, parse_json
+from keyturn.core.plain import CannotMap, envelope
 from keyturn.core.positions import Position, position
-from keyturn.core.route import Routes
+from keyturn.core.route import Route, Routes
+from keyturn.errors import KeyturnError
 
-_AGGREGATE_MAGIC: Final = b"\xf3\x89\x9a\xc2"
-"""How a record packed by the Kinesis Producer Library begins (aggregation-format.md of amazon-kinesis-producer)."""
+KEY_CHARACTERS_MAX: Final = 256
+"""Source: Kinesis PutRecord API reference, `PartitionKey`."""
+
+_YEAR_10000_S: Final = 253_402_300_800
+
+
+class NotAKinesisBatch(KeyturnError):
+    """What a function was invoked with is no batch of a Kinesis event source mapping."""
+
+
+class _Unfit(Exception):
+    """A record is JSON, but no event; caught below."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,77 +52,166 @@ class _Record:
 def read_records(
     batch: Mapping[str, Any], routes: Routes, *, epoch: int, accepts_aggregated: bool
 ) -> list[Admissible | Rejection]:
-    """Read a Kinesis event of Lambda, in stream order. Never raises for what a producer can put into a record."""
+    """Read a Kinesis event of Lambda, in stream order.
+
+    Nothing that a producer can put into a record raises. Raises NotAKinesisBatch when it wasn't Kinesis that called.
+    """
+    records = batch.get("Records")
+    if not isinstance(records, list):
+        raise NotAKinesisBatch("the dispatcher's input has no Records: invoke it with a batch, as in events/dispatcher")
     return [
-        _read(record, routes) if not isinstance(record, Rejection) else record
-        for wire in batch["Records"]
-        for record in _unpack(wire, epoch, accepts_aggregated=accepts_aggregated)
+        found if isinstance(found, Rejection) else _read(found, routes)
+        for place, wire in enumerate(records)
+        for found in _unpack(wire, place, epoch, accepts_aggregated=accepts_aggregated)
     ]
 
 
-def _unpack(wire: Mapping[str, Any], epoch: int, *, accepts_aggregated: bool) -> Iterator[_Record | Rejection]:
-    kinesis = wire["kinesis"]
-    shard = str(wire["eventID"]).partition(":")[0]
-    place = position(epoch, kinesis["sequenceNumber"])
-    arrived_at_ms = int(float(kinesis["approximateArrivalTimestamp"]) * 1000)
-    try:
-        raw = base64.b64decode(kinesis["data"], validate=True)
-    except (binascii.Error, ValueError):
-        raw = str(kinesis["data"]).encode("utf-8", "backslashreplace")
-    record = _Record(shard, kinesis["partitionKey"], place, arrived_at_ms, raw)
-    if not raw.startswith(_AGGREGATE_MAGIC):
+def _unpack(
+    wire: Mapping[str, Any], place: int, epoch: int, *, accepts_aggregated: bool
+) -> Iterator[_Record | Rejection]:
+    record = _open(wire, place, epoch)
+    if isinstance(record, Rejection) or not record.raw.startswith(MAGIC):
         yield record
     elif accepts_aggregated:
-        yield from _disaggregate(wire, record, epoch)
+        yield from _disaggregate(record, epoch, wire["kinesis"]["sequenceNumber"])
     else:
-        yield record.reject(Reason.AGGREGATED, "a KPL aggregate: its key is not its records'; see AggregatedRecords")
-
-
-def _disaggregate(wire: Mapping[str, Any], container: _Record, epoch: int) -> Iterator[_Record | Rejection]:
-    from aws_kinesis_agg.deaggregator import deaggregate_records  # noqa: PLC0415 - protobuf is slow to load, and rare
-
-    try:
-        inner = deaggregate_records([dict(wire)])
-    except Exception as error:  # noqa: BLE001 - the library raises whatever its parser meets
-        yield container.reject(Reason.AGGREGATED, f"an aggregate that can't be taken apart ({type(error).__name__})")
-        return
-    for sub_sequence, record in enumerate(inner):
-        kinesis = record["kinesis"]
-        if not kinesis.get("aggregated"):
-            yield container.reject(Reason.AGGREGATED, "an aggregate whose checksum is wrong")
-            return
-        yield _Record(
-            container.shard,
-            kinesis["partitionKey"],
-            position(epoch, kinesis["sequenceNumber"], sub_sequence),
-            container.arrived_at_ms,
-            base64.b64decode(kinesis["data"]),
+        yield record.reject(
+            Reason.AGGREGATED,
+            "a KPL aggregate, whose key is not its records' keys: the stack's setting AGGREGATED_RECORDS is reject",
         )
 
 
-def _read(record: _Record, routes: Routes) -> Admissible | Rejection:
+def _open(wire: Mapping[str, Any], place: int, epoch: int) -> _Record | Rejection:
+    """Read what Kinesis and Lambda say of a record, and decode its data."""
     try:
-        event = parse_json(record.raw)
-    except Unparseable as error:
+        kinesis = wire["kinesis"]
+        record = _Record(
+            shard=str(wire.get("eventID", "")).partition(":")[0] or "unknown",
+            key=_text(kinesis["partitionKey"]),
+            position=position(epoch, kinesis["sequenceNumber"]),
+            arrived_at_ms=_milliseconds(kinesis.get("approximateArrivalTimestamp")),
+            raw=b"",
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotAKinesisBatch(
+            f"Records[{place}] is no Kinesis record ({type(error).__name__}: {error}): the dispatcher takes what a "
+            "Kinesis event source mapping sends"
+        ) from error
+    data = kinesis.get("data")
+    try:
+        return replace(record, raw=base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError, TypeError):
+        as_it_came = replace(record, raw=str(data).encode("utf-8", "backslashreplace"))
+        return as_it_came.reject(Reason.NOT_BASE64, "kinesis.data: is not base64")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("partitionKey is no text")
+    return value
+
+
+def _milliseconds(arrived_at_s: object) -> int:
+    """Read Kinesis' arrival time. It orders nothing, so what is no time becomes 1970 and holds nobody up."""
+    if not isinstance(arrived_at_s, int | float) or not math.isfinite(arrived_at_s):
+        return 0
+    return round(arrived_at_s * 1000) if 0 <= arrived_at_s < _YEAR_10000_S else 0
+
+
+def _disaggregate(container: _Record, epoch: int, sequence_number: str) -> Iterator[_Record | Rejection]:
+    try:
+        inner = take_apart(container.raw)
+    except NotAnAggregate as error:
+        yield container.reject(Reason.AGGREGATED, str(error))
+        return
+    for sub_sequence, (key, raw) in enumerate(inner):
+        yield replace(container, key=key, position=position(epoch, sequence_number, sub_sequence), raw=raw)
+
+
+def _read(record: _Record, routes: Routes) -> Admissible | Rejection:
+    key_problem = _key_problem(record.key)
+    if key_problem:
+        safe_key = record.key[:KEY_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
+        return replace(record, key=safe_key).reject(Reason.KEY, key_problem)
+    try:
+        return _as_event(record, routes)
+    except (Unparseable, _Unfit) as error:
         return record.reject(error.reason, error.detail)
-    problem = first_problem(validator("cloudevent.schema.json"), event)
-    if problem:
-        return record.reject(Reason.ENVELOPE, problem)
+
+
+def _key_problem(key: str) -> str | None:
+    if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
+        return f"the ordering key has {len(key)} characters, not 1 to {KEY_CHARACTERS_MAX}"
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return "the ordering key holds half of a surrogate pair, which no UTF-8 can carry"
+    return None
+
+
+def _as_event(record: _Record, routes: Routes) -> Admissible:
+    content = parse_json(record.raw)
+    if not isinstance(content, dict):
+        raise _Unfit(Reason.NOT_AN_OBJECT, "JSON, but no object: an event is a CloudEvents 1.0 object")
+    raw, event = _enveloped(record.raw, content, routes)
+    _check_envelope(event)
     route = routes.for_type(event["type"])
     if route is None:
-        return record.reject(Reason.UNKNOWN_TYPE, "$.type: no route takes this type")
-    if route.schema is not None:
-        problem = first_problem(validator(f"schemas/{route.schema}"), event.get("data"), "$.data")
-        if problem:
-            return record.reject(Reason.DATA, problem)
+        raise _Unfit(Reason.UNKNOWN_TYPE, "type: no route takes it; routes.json names those that are taken")
+    _check_data(event, route)
     return Admissible(
         shard=record.shard,
         key=record.key,
         position=record.position,
         arrived_at_ms=record.arrived_at_ms,
-        raw=record.raw,
+        raw=raw,
         type=event["type"],
         route=route.name,
         identity=identity_hash(event["source"], event["id"]),
         flow_id=flow_id_of(event),
     )
+
+
+def _enveloped(raw: bytes, content: dict[str, Any], routes: Routes) -> tuple[bytes, dict[str, Any]]:
+    """Return a CloudEvent as it is, and a plain record that a route maps in an envelope."""
+    mapping = None if "specversion" in content else routes.for_plain(content)
+    if mapping is None:
+        return raw, content
+    try:
+        attributes = mapping.attributes_of(content)
+    except CannotMap as error:
+        raise _Unfit(Reason.ENVELOPE, str(error)) from error
+    return envelope(attributes, raw), attributes | {"data": content}
+
+
+def _check_envelope(event: Mapping[str, Any]) -> None:
+    # CloudEvents JSON format, section 2.2: an attribute that is null counts as unset. `data` may be null.
+    attributes = {name: value for name, value in event.items() if value is not None or name == "data"}
+    problem = first_problem(validator(ENVELOPE), attributes)
+    if problem is None and not _is_base64(attributes.get("data_base64", "")):
+        problem = "data_base64: is not base64"
+    if problem:
+        raise _Unfit(Reason.ENVELOPE, problem)
+
+
+def _check_data(event: Mapping[str, Any], route: Route) -> None:
+    if route.schema is None:
+        return
+    if event.get("data_base64") is not None:
+        raise _Unfit(Reason.DATA, f"data_base64: {route.schema} describes JSON, which goes into data")
+    if "data" not in event:
+        raise _Unfit(Reason.DATA, f"data: is missing, and {route.schema} describes it")
+    try:
+        problem = first_problem(validator(schema_name(route.schema)), event["data"], "data")
+    except Exception as error:  # a team's schema may do what no check foresees: the record is kept, the stream goes on
+        raise _Unfit(Reason.DATA, f"data: {route.schema} can't be applied ({type(error).__name__})") from error
+    if problem:
+        raise _Unfit(Reason.DATA, problem)
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True

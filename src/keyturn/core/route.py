@@ -1,12 +1,19 @@
-"""Routes: what is done with events of a type."""
+"""Routes: what is done with events of a type.
 
-from collections.abc import Mapping
+A type is exact ("shop.order.placed") or a pattern with one `*`, which stands for any text, dots included, or none. The
+most specific route takes an event: the exact one, else the pattern with the longest text before its `*`, else behind
+it. Two patterns that fit one type and are equally long on both sides are the same pattern, which parse_routes refuses:
+so there is always one answer, and the order of the file has no part in it.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import Any
 
+from keyturn.core.plain import Plain
 from keyturn.errors import SettingsError
+from keyturn.limits import RUN_INLINE_BYTES_MAX
 
 
 class Kind(StrEnum):
@@ -52,7 +59,7 @@ class Route:
 
     name: str
     type: str
-    """An event type, or a pattern in which `*` stands for anything."""
+    """An event type, or a pattern with one `*`."""
     workflow: str
     kind: Kind
     schema: str | None
@@ -63,7 +70,21 @@ class Route:
     on_exhaustion: Exhaustion
     batch: Batch
     personal_key: bool
-    plain: Mapping[str, Any] | None = None
+    plain: Plain | None = None
+
+    def takes(self, event_type: str) -> bool:
+        """Tell whether an event type fits this route's; another route may fit it better."""
+        before, star, behind = self.type.partition("*")
+        if not star:
+            return event_type == before
+        is_long_enough = len(event_type) >= len(before) + len(behind)
+        return is_long_enough and event_type.startswith(before) and event_type.endswith(behind)
+
+    @property
+    def specificity(self) -> tuple[bool, int, int]:
+        """Sorts routes that take the same type: the largest is the one to follow."""
+        before, star, behind = self.type.partition("*")
+        return not star, len(before), len(behind)
 
 
 @dataclass(frozen=True)
@@ -73,9 +94,14 @@ class Routes:
     routes: tuple[Route, ...]
 
     def for_type(self, event_type: str) -> Route | None:
-        """Return the route of a type: the exact one, else the pattern with most characters before its first `*`."""
-        fitting = [route for route in self.routes if fnmatchcase(event_type, route.type)]
-        return max(fitting, key=_specificity, default=None)
+        """Return the most specific route that takes a type."""
+        fitting = (route for route in self.routes if route.takes(event_type))
+        return max(fitting, key=lambda route: route.specificity, default=None)
+
+    def for_plain(self, record: Mapping[str, Any]) -> Plain | None:
+        """Return how to map a record that is no CloudEvent: the first `plain` of the file that takes it."""
+        mappings = (route.plain for route in self.routes if route.plain is not None)
+        return next((mapping for mapping in mappings if mapping.takes(record)), None)
 
     def named(self, name: str) -> Route | None:
         """Return the route of a name, if this deployment has it."""
@@ -93,19 +119,49 @@ class Routes:
 
 def parse_routes(document: Mapping[str, Any]) -> Routes:
     """Make routes of a document that fits routes.schema.json; raises SettingsError for what a schema can't say."""
-    routes = tuple(_parse_route(entry) for entry in document["routes"])
+    routes = Routes(tuple(_parse_route(entry) for entry in document["routes"]))
+    problem = next(_problems(routes), None)
+    if problem is not None:
+        raise SettingsError(f"routes.json, {problem}")
+    return routes
+
+
+def _problems(routes: Routes) -> Iterator[str]:
+    """Yield what is wrong with routes: where, what, and what to do."""
     for field in ("name", "type"):
-        values = [getattr(route, field) for route in routes]
-        repeated = next((value for value in values if values.count(value) > 1), None)
-        if repeated is not None:
-            raise SettingsError(f"routes.json: two routes have the {field} {repeated!r}: give each one of its own")
-    for route in routes:
-        if route.worker_timeout_s >= route.run_timeout_s:
-            raise SettingsError(
-                f'routes.json, route "{route.name}": run_timeout_s is {route.run_timeout_s}, its slowest worker may '
-                f"take {route.worker_timeout_s} s: raise run_timeout_s above it"
-            )
-    return Routes(routes)
+        seen: set[str] = set()
+        for route in routes.routes:
+            value = getattr(route, field)
+            if value in seen:
+                yield f'route "{route.name}": another route has the {field} "{value}" too: give each one of its own'
+            seen.add(value)
+    for route in routes.routes:
+        for problem in (*_timing_problems(route), *_batch_problems(route), *_plain_problems(route, routes)):
+            yield f'route "{route.name}": {problem}'
+
+
+def _timing_problems(route: Route) -> Iterator[str]:
+    if route.worker_timeout_s >= route.run_timeout_s:
+        yield (
+            f"run_timeout_s is {route.run_timeout_s}, its slowest worker may take {route.worker_timeout_s} s: "
+            "raise run_timeout_s above it"
+        )
+    if route.backoff.first_s > route.backoff.max_s:
+        yield f"backoff.first_s is {route.backoff.first_s:g}, above backoff.max_s {route.backoff.max_s:g}: lower it"
+
+
+def _batch_problems(route: Route) -> Iterator[str]:
+    if route.batch.bytes > RUN_INLINE_BYTES_MAX:
+        yield f"batch.bytes is {route.batch.bytes}, a run carries {RUN_INLINE_BYTES_MAX} at most: lower it"
+
+
+def _plain_problems(route: Route, routes: Routes) -> Iterator[str]:
+    if route.plain is None:
+        return
+    if "*" in route.plain.type:
+        yield "plain.type is missing, and the route's type is a pattern: say which type its plain records get"
+    elif routes.for_type(route.plain.type) != route:
+        yield f'plain.type is "{route.plain.type}", which this route does not take: give it a type of this route'
 
 
 def _parse_route(entry: Mapping[str, Any]) -> Route:
@@ -122,12 +178,8 @@ def _parse_route(entry: Mapping[str, Any]) -> Route:
         on_exhaustion=Exhaustion(entry["on_exhaustion"]),
         batch=Batch(**entry["batch"]),
         personal_key=entry.get("personal_key", False),
-        plain=entry.get("plain"),
+        plain=Plain.parse(entry["plain"], entry["type"]) if "plain" in entry else None,
     )
-
-
-def _specificity(route: Route) -> tuple[bool, int]:
-    return "*" not in route.type, len(route.type.split("*")[0])
 
 
 def _missing(name: str) -> Route:

@@ -1,0 +1,42 @@
+"""Takes apart the records that the Kinesis Producer Library (KPL) packs into one.
+
+Source: aggregation-format.md of awslabs/amazon-kinesis-producer: magic number, a protobuf message, its MD5 digest.
+The message type is aws-kinesis-agg's. Its own loop is not used: at a record that it can't read it prints the data and
+passes over the rest.
+"""
+
+import hashlib
+from typing import Any, Final
+
+MAGIC: Final = b"\xf3\x89\x9a\xc2"
+_DIGEST_BYTES: Final = 16
+
+RECORDS_MAX: Final = 10_000
+"""In one aggregate; the library packs 1 MB at most, so more are records of next to nothing."""
+
+
+class NotAnAggregate(ValueError):
+    """The bytes begin like an aggregate and can't be taken apart as one."""
+
+
+def take_apart(container: bytes) -> list[tuple[str, bytes]]:
+    """Return (partition key, data) of the records in a container, in order; raises NotAnAggregate."""
+    body, digest = container[len(MAGIC) : -_DIGEST_BYTES], container[-_DIGEST_BYTES:]
+    if len(container) < len(MAGIC) + _DIGEST_BYTES or hashlib.md5(body, usedforsecurity=False).digest() != digest:
+        raise NotAnAggregate("begins like a KPL aggregate, but its digest is wrong")
+    try:
+        records = _parse(body)
+    except Exception as error:
+        raise NotAnAggregate(f"a KPL aggregate that can't be read ({type(error).__name__})") from error
+    if not 1 <= len(records) <= RECORDS_MAX:
+        raise NotAnAggregate(f"a KPL aggregate of {len(records)} records, not 1 to {RECORDS_MAX}")
+    return records
+
+
+def _parse(body: bytes) -> list[tuple[str, bytes]]:
+    from aws_kinesis_agg import messages_pb2  # noqa: PLC0415  protobuf is slow to load, and most streams never need it
+
+    message: Any = messages_pb2.AggregatedRecord()
+    message.ParseFromString(body)
+    keys = list(message.partition_key_table)
+    return [(keys[record.partition_key_index], bytes(record.data)) for record in message.records]
