@@ -83,6 +83,8 @@ def _steps(workflow: str, data: Any) -> frozenset[str]:
     """The steps of the sample's workflows; of others, which write no ledger, none is known."""
     if workflow == "order":
         return _ORDER_STEPS
+    if workflow == "tracking":
+        return frozenset({"notification"})
     if workflow == "lines" and isinstance(data, dict) and isinstance(data.get("lines"), list):
         return frozenset({"packing", *(f"picking-{line}" for line in range(len(data["lines"])))})
     return frozenset()

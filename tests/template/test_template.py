@@ -73,6 +73,7 @@ GRANTS = {
     "WorkflowLogPolicy": LOG_DELIVERY,
     "OrderRole": {"lambda:InvokeFunction"},
     "LinesRole": {"lambda:InvokeFunction"},
+    "TrackingRole": {"lambda:InvokeFunction"},
 }
 """Who may do what, and nothing else. SAM makes the role that lets the schedule invoke the watchdog."""
 
