@@ -124,7 +124,8 @@ def _claim(state: KeyState, command: ask.Claim, now_ms: int, rules: Rules) -> Tr
     if not command.next.has_slot and state.waits_for is WaitsFor.SLOT:
         return _refuse(state, Refusal.NO_SLOT)
     claimed = _start(replace(state, turn=0), command.next, now_ms, rules)
-    if state.run is None:
+    is_restart = state.run is not None and claimed.state.phase is Phase.RUNNING
+    if not is_restart:
         return claimed
     return replace(claimed, actions=(*claimed.actions, Emit(Count.RESTARTED)))
 
@@ -261,7 +262,7 @@ def _exhaust(
 
 def _park(state: KeyState, reason: str, now_ms: int, *, diverts: bool = False) -> Transition:
     parked = replace(state, phase=Phase.PARKED, parked=Parked(now_ms, reason, diverts), waits_for=None)
-    return Transition(parked, actions=(Emit(Count.PARKED), HandOn()))
+    return Transition(parked, actions=(Emit(Count.PARKED), *_slot_given_up(state)))
 
 
 def _pass(state: KeyState, following: ask.Next | None) -> KeyState:
