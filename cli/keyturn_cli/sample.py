@@ -205,7 +205,7 @@ def _malformed(random: Random, names: Sequence[str]) -> list[SampleRecord]:
         (Reason.TOO_DEEP, b"[" * 100 + b"]" * 100),
         (Reason.ENVELOPE, b'{"order":"paid"}'),
         (Reason.ENVELOPE, whole.replace("1.0", "0.3").encode()),
-        (Reason.ENVELOPE, b'["an", "array"]'),
+        (Reason.NOT_AN_OBJECT, b'["an", "array"]'),
         (Reason.UNKNOWN_TYPE, whole.replace("shop.order.paid", "shop.order.teleported").encode()),
         (Reason.DATA, whole.encode()),
         (Reason.DATA, (whole[:-1] + ', "data": {"amount_cents": "ten"}}').encode()),
