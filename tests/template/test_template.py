@@ -57,15 +57,14 @@ GRANTS = {
     "DispatcherFunctionRole": STATE
     | READ_STREAM
     | {"s3:PutObject", "s3:ListBucket", "states:StartExecution", "sqs:SendMessage"},
-    "SequencerFunctionRole": STATE | {"states:StartExecution", "sqs:SendMessage"},
-    "WatchdogFunctionRole": STATE
+    "SequencerFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
+    | {"states:StartExecution", "sqs:SendMessage"},
+    "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "WorkerPolicy": {
-        "dynamodb:GetItem",
         "dynamodb:BatchGetItem",
         "dynamodb:PutItem",
-        "dynamodb:UpdateItem",
         "s3:GetObject",
     },
     "LedgerPolicy": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
