@@ -52,6 +52,12 @@ class Target:
         """A client of an AWS service ("kinesis", "dynamodb", "lambda", "logs", "s3")."""
         return self.session.client(service, **self.options)  # type: ignore[call-overload]  # the name is a variable
 
+    def patient_client(self, service: str, read_timeout_s: int) -> Any:
+        """A client that waits so long for an answer and asks once only: for calls that mustn't be doubled."""
+        once = Config(read_timeout=read_timeout_s, retries={"total_max_attempts": 1})
+        options = {**self.options, "config": self.options["config"].merge(once)}
+        return self.session.client(service, **options)  # type: ignore[call-overload]  # the name is a variable
+
     @cached_property
     def environment(self) -> Mapping[str, str]:
         """The settings that the stack was deployed with: the dispatcher's environment variables."""
