@@ -145,6 +145,27 @@ class Protocol(RuleBasedStateMachine):
         world.apply(execution.key, finish, loses_actions=loses_actions, skew_ms=skew)
         execution.has_finished = True
 
+    @precondition(lambda self: self.busy())
+    @rule(data=st.data(), permanent=chance)
+    def an_execution_that_is_not_the_bound_one_reports(self, data: st.DataObject, permanent: bool) -> None:
+        """A zombie of an earlier attempt, or the twin that a doubled Express start made: chance alone seldom meets it
+        while the other is inside a step."""
+        key = data.draw(st.sampled_from(self.busy()))
+        state = self.world.keys[key].state
+        assert state.run is not None
+        strangers = [e for e in self.world.executions if e.key == key and e.fence < state.fence]
+        if state.run.kind is Kind.EXPRESS:
+            name = state.run.execution_name
+            strangers.append(Execution(key, state.run, state.fence, f"{name}/twin"))
+        for stranger in strangers[-2:]:
+            self.report(stranger, fails=True, permanent=permanent, has_slot=True, loses_actions=False, skew=0)
+            is_told_apart = stranger.fence < state.fence or state.run.execution_id is not None
+            assert not is_told_apart or self.world.keys[key].state == state, "invariant 4: a stranger ended an attempt"
+
+    def busy(self) -> list[str]:
+        """Keys whose run is claimed."""
+        return [key for key, held in self.world.keys.items() if held.state.phase is Phase.RUNNING]
+
     @rule(key=keys, evidence=st.sampled_from(ask.Evidence), has_slot=chance, loses_actions=chance)
     def the_watchdog_looks(self, key: str, evidence: ask.Evidence, has_slot: bool, loses_actions: bool) -> None:
         self.world.expire(key, evidence, has_slot=has_slot, loses_actions=loses_actions)
