@@ -21,6 +21,7 @@ def misbehave(event: Event, step: StepContext) -> None:
             raise ProviderDown("no answer from the provider")
         case "hang" if ledger().tries(step) == 1:
             time.sleep(_LONGER_THAN_ANY_SAMPLE_WORKER_MAY_TAKE_S)
+            raise ProviderDown("nothing stopped this worker, which is past any timeout of the sample")
         case "fail_for_good":
             raise ProviderDown("the provider never answers for this order")
         case "permanent":
