@@ -1,0 +1,51 @@
+"""The commands, and the one place that turns errors into `Error: ...`."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from keyturn_local.errors import LocalError
+
+from keyturn.errors import KeyturnError
+from keyturn_cli.demo import demo
+from keyturn_cli.down import down
+from keyturn_cli.errors import CliError
+from keyturn_cli.push import push
+from keyturn_cli.up import up
+
+app = typer.Typer(
+    help="Run Step Functions workflows from a Kinesis stream, strictly in order within a key.",
+    epilog="Begin with: keyturn demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
+)
+for command in (demo, up, push, down):
+    app.command()(command)
+
+
+def run() -> NoReturn:
+    """Run the command; whatever a user can cause ends in one line on stderr and a non-zero exit code."""
+    try:
+        app(prog_name="keyturn")
+    except (CliError, LocalError, KeyturnError) as error:
+        _fail(str(error))
+    except ClientError as error:
+        _fail(_refusal(error))
+    except BotoCoreError as error:
+        _fail(str(error))
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _refusal(error: ClientError) -> str:
+    said = error.response.get("Error", {})
+    return f"AWS refused {error.operation_name}: {said.get('Code', '')}: {said.get('Message', '')}"
