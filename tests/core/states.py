@@ -27,7 +27,7 @@ def at(number: int) -> Position:
 def cut(first: int, last: int | None = None) -> Slice:
     """Return a slice of events."""
     last = first if last is None else last
-    return Slice(at(first), at(last), last - first + 1, "sample", 1)
+    return Slice(at(first), at(last), last - first + 1, "sample", 1, "flow")
 
 
 def following(number: int, *, has_slot: bool = True, by: Route | None = ROUTE) -> ask.Next:

@@ -158,7 +158,7 @@ class World:
         taken = pending[: self.route.batch.events]
         if not taken:
             return None
-        return ask.Next(Slice(taken[0], taken[-1], len(taken), self.route.name, 1), self.route, has_slot)
+        return ask.Next(Slice(taken[0], taken[-1], len(taken), self.route.name, 1, "flow"), self.route, has_slot)
 
     def next_after_run(self, state: KeyState, *, has_slot: bool) -> ask.Next | None:
         """Return what follows the run of a state."""

@@ -60,6 +60,7 @@ def cut_slice(entries: Sequence[LogEntry], routes: Routes) -> tuple[Slice, Route
         count=len(taken),
         route=route.name if route else "",
         arrived_at_ms=head.arrived_at_ms,
+        flow_id=head.flow_id,
     ), route
 
 
@@ -90,7 +91,7 @@ def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], rout
         "last": run.slice.last,
         "count": run.slice.count,
         "deadline_ms": run.deadline_ms,
-        "flow_id": entries[0].flow_id,
+        "flow_id": run.slice.flow_id,
         "arrived_at_ms": run.slice.arrived_at_ms,
         "personal": route.personal_key,
     }

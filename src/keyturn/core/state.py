@@ -44,6 +44,8 @@ class Slice:
     route: str
     arrived_at_ms: int
     """When the stream took the first of them."""
+    flow_id: str
+    """Of the first of them: what the log lines about the run carry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ def wake_at(platform: Platform, key: str, at_ms: int) -> None:
 def log_fields(state: KeyState, run: Run, route: Route) -> dict[str, object]:
     """Return what every log line about a run carries."""
     return {
+        "flow_id": run.slice.flow_id,
         "key": telemetry.loggable(state.key, is_personal=route.personal_key),
         "position": run.slice.first,
         "attempt": run.attempt,
@@ -129,7 +130,7 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
 def _start(change: Change, state: KeyState, run: Run) -> None:
     route = change.platform.routes.named_or_missing(run.slice.route)
     entries = change.entries_of(run)
-    fields = log_fields(state, run, route) | {"flow_id": entries[0].flow_id}
+    fields = log_fields(state, run, route)
     try:
         change.platform.executions.start(run, _input_of(state, run, entries, route))
     except CannotStart as error:

@@ -14,7 +14,7 @@ from keyturn.core import commands as ask
 from keyturn.core.commands import Evidence
 from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
 from keyturn.errors import StoreError
-from keyturn.shell.apply import apply, claim, divert, start_again, wake_at
+from keyturn.shell.apply import apply, claim, divert, log_fields, start_again, wake_at
 from keyturn.shell.change import Change
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
@@ -95,13 +95,7 @@ def _expire(platform: Platform, found: KeyState, run: Run, evidence: Evidence) -
         route = platform.routes.named_or_missing(run.slice.route)
         telemetry.logger().warning(
             "attempt given up",
-            extra={
-                "key": telemetry.loggable(found.key, is_personal=route.personal_key),
-                "position": run.slice.first,
-                "attempt": run.attempt,
-                "fence": found.fence,
-                "evidence": evidence,
-            },
+            extra=log_fields(found, run, route) | {"evidence": evidence},
         )
 
 
