@@ -1,0 +1,143 @@
+"""What a user can do wrong ends in one line on stderr and a non-zero exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "shop.order.paid", "subject": "order-7"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder that looks like a project, with nothing running in it."""
+    for name in ("template.yaml", "samconfig.toml"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "good.jsonl").write_text(json.dumps(EVENT) + "\n")
+    (tmp_path / "bad.jsonl").write_text(json.dumps(EVENT) + "\nnonsense\n")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    return tmp_path
+
+
+def _environment(port: int = 4999) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "KEYTURN_"))}
+    path = os.pathsep.join(str(PROJECT / name) for name in ("src", "cli"))
+    return kept | {"PYTHONPATH": path, "KEYTURN_PORT": str(port), "COLUMNS": "200"}
+
+
+def _keyturn(folder: Path, *arguments: str, port: int = 4999, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "keyturn_cli.main", *arguments],
+        cwd=folder,
+        env=_environment(port) | more,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["push", "good.jsonl"], "no local engine is up. Start it: make up"),
+        (["push", "none.jsonl"], "none.jsonl can't be opened: No such file or directory"),
+        (["push", "bad.jsonl"], "bad.jsonl, line 2: not JSON"),
+        (["push", "empty.jsonl"], "empty.jsonl holds no events"),
+        (["push", "good.jsonl", "--key", "data.x"], "good.jsonl, line 1: field 'data.x' (--key)"),
+        (["push", "good.jsonl", "--type", "t"], "--type, --source and --id together"),
+        (["push", "good.jsonl", "--limit", "no"], "--limit"),
+        (["push"], "file"),
+        (["push", "good.jsonl", "--region", "us-east-1", "--profile", "none-such"], "none-such"),
+        (["push", "good.jsonl", "--endpoint-url", "http://127.0.0.1:9"], "stack 'keyturn' can't be read at"),
+        (["sing"], "No such command 'sing'"),
+    ],
+)
+def test_a_mistake_is_one_line(project: Path, arguments: list[str], said: str) -> None:
+    """What is wrong and where; usage errors say how the command is used besides."""
+    run = _keyturn(project, *arguments, AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_MAX_ATTEMPTS="1")
+    assert run.returncode in (1, 2)
+    errors = [line for line in run.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert said in errors[0]
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+
+
+def test_outside_a_project_it_still_knows_its_own(tmp_path: Path) -> None:
+    """The command finds the project that it was installed from."""
+    assert _keyturn(tmp_path, "push", "none.jsonl").stderr.startswith("Error: none.jsonl can't be opened")
+
+
+def test_a_port_that_cannot_be_one_is_named(project: Path) -> None:
+    """KEYTURN_PORT is checked before anything starts."""
+    run = _keyturn(project, "up", KEYTURN_PORT="high")
+    assert (run.returncode, run.stderr) == (
+        1,
+        "Error: KEYTURN_PORT is 'high'; it must be a port number from 1024 to 65535.\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_taken_port_is_named(project: Path, command: str) -> None:
+    """Before anything was started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        run = _keyturn(project, command, port=port)
+    assert run.returncode == 1
+    assert f"Error: port {port} is taken by" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_down_with_nothing_up_is_no_error(project: Path) -> None:
+    """One may always run it."""
+    run = _keyturn(project, "down")
+    assert (run.returncode, run.stdout) == (0, "Nothing was running.\n")
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "push", "down"])
+def test_help_has_an_example(project: Path, command: str) -> None:
+    """Every command's help shows how it is called."""
+    said = _keyturn(project, command, "--help").stdout
+    assert f"keyturn {command}" in said.split("Example", 1)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_without_a_traceback(project: Path, number: signal.Signals) -> None:
+    """While it waits for input, here."""
+    started = subprocess.Popen(
+        [sys.executable, "-m", "keyturn_cli.main", "push", "-", "--endpoint-url", "http://127.0.0.1:9"],
+        cwd=project,
+        env=_environment(),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    _wait_for_handlers(started.pid)
+    started.send_signal(number)
+    _, said = started.communicate(timeout=20)
+    assert started.returncode == 128 + number
+    assert said.strip() == b"Stopping ..."
+
+
+def _wait_for_handlers(pid: int) -> None:
+    """Until the process catches SIGTERM; before, the interpreter itself is still starting."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        time.sleep(3)
+        return
+    for _ in range(1000):
+        caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+        if int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1:
+            return
+        time.sleep(0.01)
