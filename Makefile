@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down push test check lint format lock clean
+.PHONY: help setup setup-dev demo up down push invoke test check lint format lock clean
 .SILENT:
 
 help: ## print this list
@@ -36,6 +36,10 @@ down: setup ## stop what `make up` started
 push: setup ## put JSON lines into the stream: make push FILE=orders.jsonl ARGS='--wait'
 	test -n "$(FILE)" || { echo "Error: which file? make push FILE=orders.jsonl (options go into ARGS='...')" >&2; exit 2; }
 	$(BIN)/keyturn push "$(FILE)" $(ARGS)
+
+invoke: setup ## run one function in a container, by sam local invoke: make invoke NAME=dispatcher EVENT=events/dispatcher/batch.json
+	test -n "$(NAME)" || { echo "Error: which function? make invoke NAME=dispatcher (EVENT=file if not the first of events/NAME, options for sam in ARGS='...')" >&2; exit 2; }
+	$(BIN)/keyturn invoke "$(NAME)" $(if $(EVENT),--event "$(EVENT)") -- $(ARGS)
 
 test: setup-dev ## run all tests
 	$(PYTEST) -n 2 --dist loadfile $(ARGS)

@@ -13,6 +13,7 @@ from keyturn.errors import KeyturnError
 from keyturn_cli.demo import demo
 from keyturn_cli.down import down
 from keyturn_cli.errors import CliError
+from keyturn_cli.invoke import invoke
 from keyturn_cli.push import push
 from keyturn_cli.up import up
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, down):
+for command in (demo, up, push, invoke, down):
     app.command()(command)
 
 
