@@ -39,4 +39,6 @@ def _parse(body: bytes) -> list[tuple[str, bytes]]:
     message: Any = messages_pb2.AggregatedRecord()
     message.ParseFromString(body)
     keys = list(message.partition_key_table)
+    if not all(isinstance(key, str) for key in keys):  # protobuf hands a text that is no UTF-8 over as bytes
+        raise UnicodeError("a partition key is no UTF-8")
     return [(keys[record.partition_key_index], bytes(record.data)) for record in message.records]
