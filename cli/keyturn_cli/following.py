@@ -15,8 +15,9 @@ from keyturn_cli.progress import Standing, Watch
 from keyturn_cli.screen import Screen
 
 LOOK_EVERY_S: Final = 1.0
+LOOK_AT_LEAST_EVERY_S: Final = 3.0
 SHARE_OF_TIME: Final = 0.1
-"""Looking takes no more of the time than this, however many keys there are."""
+"""Looking takes no more of the time than this, as far as the limit above allows."""
 PLAIN_EVERY_S: Final = 5.0
 _RATE_OVER_S: Final = 5.0
 
@@ -62,7 +63,7 @@ def follow(watch: Watch, screen: Screen, *, limit_s: float, is_alive: Callable[[
             if not screen.is_live and now_s - said_s >= PLAIN_EVERY_S:
                 screen.line(f"  {now_s - began_s:4.0f} s  {told}")
                 said_s = now_s
-            time.sleep(max(LOOK_EVERY_S, (now_s - looked_s) / SHARE_OF_TIME) - (now_s - looked_s))
+            time.sleep(min(max(LOOK_EVERY_S, (now_s - looked_s) / SHARE_OF_TIME), LOOK_AT_LEAST_EVERY_S))
 
 
 def describe(standing: Standing, per_second: float) -> str:

@@ -6,9 +6,10 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import typer
@@ -20,6 +21,7 @@ from keyturn_local.settings import LocalSettings, engine_environment
 from keyturn_cli.errors import CliError
 from keyturn_cli.project import local_settings
 from keyturn_cli.screen import Screen
+from keyturn_cli.staged import is_task, running
 from keyturn_cli.target import AwsOptions, Target, find_target
 
 _OWN: Final = ("POWERTOOLS_SERVICE_NAME",)
@@ -45,10 +47,12 @@ def invoke(
     target = find_target(AwsOptions(), settings)
     if not target.is_local:
         raise CliError("invoke works with the local engine only. Start it: make up")
-    event_file = event or _first_event(settings, function)
     variables = _variables(target, function)
-    with reachable_from_containers(urlsplit(target.where).port or settings.port) as endpoint_url:
-        file = _write_variables(settings, with_endpoint(variables, endpoint_url))
+    with (
+        reachable_from_containers(urlsplit(target.where).port or settings.port) as endpoint_url,
+        _ready(settings, target, variables, event or _first_event(settings, function), screen) as event_file,
+    ):
+        file = _write(settings, "invoke.json", {"Parameters": with_endpoint(variables, endpoint_url)})
         command = sam_command(settings, function, event_file, file, sam or ())
         screen.line("$ " + shlex.join(command))
         code = _run(settings, command)
@@ -79,6 +83,31 @@ def with_endpoint(variables: Mapping[str, str], endpoint_url: str) -> dict[str, 
     return moved | {"AWS_ENDPOINT_URL": endpoint_url}
 
 
+@contextmanager
+def _ready(
+    settings: LocalSettings, target: Target, variables: Mapping[str, str], event: Path, screen: Screen
+) -> Iterator[Path]:
+    """Yield the event to invoke with: a worker's task as the current attempt of a key, anything else as it is."""
+    content = _read(event)
+    if not is_task(content):
+        yield event
+        return
+    with running(target.client("dynamodb"), variables, content) as task:
+        screen.line(
+            f"A worker runs for its key's current attempt only: key {task['run']['key']} runs during this call."
+        )
+        yield _write(settings, "invoke-task.json", task)
+
+
+def _read(event: Path) -> Any:
+    try:
+        return json.loads(event.read_bytes())
+    except OSError as error:
+        raise CliError(f"{event} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CliError(f"{event} is not JSON: {error}") from error
+
+
 def _first_event(settings: LocalSettings, function: str) -> Path:
     folder = settings.root / "events" / function
     found = sorted(folder.glob("*.json"))
@@ -98,9 +127,9 @@ def _variables(target: Target, function: str) -> Mapping[str, str]:
     return variables
 
 
-def _write_variables(settings: LocalSettings, variables: Mapping[str, str]) -> Path:
-    file = settings.state_dir / "invoke.json"
-    file.write_text(json.dumps({"Parameters": variables}, indent=2) + "\n", encoding="utf-8")
+def _write(settings: LocalSettings, name: str, content: Mapping[str, Any]) -> Path:
+    file = settings.state_dir / name
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
 

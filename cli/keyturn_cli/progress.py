@@ -58,6 +58,7 @@ class Watch:
     _positions: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _settled: dict[str, KeyState] = field(default_factory=dict)
     _aside: set[Place] = field(default_factory=set)
+    _versions: dict[str, int] = field(default_factory=dict)
     total: int = 0
 
     def add(self, puts: Iterable[Put]) -> None:
@@ -72,7 +73,8 @@ class Watch:
         """Ask the state table."""
         unsettled = [key for key in self._positions if key not in self._settled]
         states = self.store.states(unsettled)
-        self._explain([key for key, state in states.items() if self._may_be_over(state) and self._beyond(state)])
+        self._explain(states)
+        self._versions = {key: state.version for key, state in states.items()}
         for key, state in states.items():
             if self._may_be_over(state) and all(Place(key, place) in self._aside for place in self._beyond(state)):
                 self._settled[key] = state
@@ -110,11 +112,19 @@ class Watch:
             return not (state.parked is not None and state.parked.diverts and state.has_pending)
         return state.phase is Phase.IDLE
 
-    def _explain(self, keys: list[str]) -> None:
-        """Find out why records of these keys weren't admitted."""
-        unexplained = [key for key in keys if any(Place(key, at) not in self._aside for at in self._positions[key])]
+    def _explain(self, states: Mapping[str, KeyState]) -> None:
+        """Find out why records behind the tail of these keys weren't admitted."""
+        unexplained = {
+            key: state
+            for key, state in states.items()
+            if self._may_be_over(state) and any(Place(key, at) not in self._aside for at in self._beyond(state))
+        }
         if not unexplained:
             return
         self._aside |= {found.place for found in self.store.quarantined(self.since_ms)}
-        self._aside |= self.store.duplicates(unexplained[:_LOOKED_UP_MAX])
         self._aside |= self.store.set_aside()
+        # A duplicate has a first event, so its key has a state; one that just changed is likely to change again.
+        quiet = [
+            key for key, state in unexplained.items() if state.version and self._versions.get(key) == state.version
+        ]
+        self._aside |= self.store.duplicates(quiet[:_LOOKED_UP_MAX])

@@ -75,6 +75,7 @@ def state(key: str, *, phase: Phase = Phase.IDLE, cursor: int = 0, tail: int = 0
     """A key's state, with sequence numbers for positions; 0 is none."""
     return KeyState(
         key,
+        version=1,
         phase=phase,
         cursor=position(1, str(cursor)) if cursor else KeyState(key).cursor,
         tail=position(1, str(tail)) if tail else KeyState(key).tail,

@@ -60,11 +60,13 @@ def test_a_key_that_still_gives_up_what_queues_behind_is_not_over() -> None:
 
 @pytest.mark.parametrize("where", ["duplicate", "rejected", "given_up"])
 def test_a_record_that_was_never_admitted_is_over_when_somebody_has_it(where: str) -> None:
-    """Duplicates, quarantine and the failure bucket all count."""
+    """Duplicates, quarantine and the failure bucket all count; duplicates are looked up when a key is quiet."""
     table = StateTable({"a": state("a", cursor=1, tail=1)})
-    assert not _look(table, ("a", 1), ("a", 2)).is_over
+    watch = _watch(table, ("a", 1), ("a", 2))
+    assert not watch.look().is_over
+    assert not watch.look().is_over
     getattr(table, where).add(table.place("a", "2"))
-    standing = _look(table, ("a", 1), ("a", 2))
+    standing = watch.look()
     assert (standing.done, standing.is_over) == (2, True)
 
 
