@@ -1,0 +1,88 @@
+"""Step Functions as AWS has it, at the edge of the tests: names, statuses, and what a start does when it comes twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tests.guard.limits import check
+
+PREFIX = "arn:aws:states:us-east-1:123456789012:stateMachine:keyturn-"
+
+
+@dataclass
+class Execution:
+    """One execution, with what its fan-out has come to."""
+
+    machine: str
+    name: str
+    input: dict[str, Any]
+    number: int
+    status: str = "RUNNING"
+    answers: dict[str, Any] = field(default_factory=dict)
+    """By step; a step that isn't here has not run yet."""
+    sequenced: int = 0
+    """Times that its last state was tried."""
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it runs as Standard."""
+        return self.machine.endswith("-standard")
+
+    @property
+    def execution_id(self) -> str:
+        """What States.UUID() gave its fan-out."""
+        return f"uuid-{self.number}"
+
+    @property
+    def key(self) -> str:
+        """The ordering key."""
+        return str(self.input["run"]["key"])
+
+
+@dataclass
+class StepFunctions:
+    """The calls that Keyturn makes of it."""
+
+    machines: frozenset[str]
+    executions: list[Execution] = field(default_factory=list)
+
+    def start_execution(self, **call: Any) -> dict[str, Any]:
+        """Standard: the same name and input while it runs is the same execution. Express: always a new one."""
+        check("stepfunctions", "StartExecution", call)
+        machine = call["stateMachineArn"].removeprefix(PREFIX)
+        if machine not in self.machines:
+            raise _error("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{call['stateMachineArn']}'")
+        document = json.loads(call["input"])
+        same = [one for one in self.executions if (one.machine, one.name) == (machine, call["name"])]
+        if same and machine.endswith("-standard"):
+            if same[0].status == "RUNNING" and same[0].input == document:
+                return {}
+            raise _error("ExecutionAlreadyExists", "Execution Already Exists")
+        self.executions.append(Execution(machine, call["name"], document, len(self.executions)))
+        return {}
+
+    def describe_execution(self, **call: Any) -> dict[str, Any]:
+        """Standard only."""
+        return {"status": self._found(call).status}
+
+    def stop_execution(self, **call: Any) -> dict[str, Any]:
+        """End a Standard execution; the Lambdas behind its tasks run on."""
+        check("stepfunctions", "StopExecution", call)
+        self._found(call).status = "ABORTED"
+        return {}
+
+    def _found(self, call: dict[str, Any]) -> Execution:
+        machine, _, name = call["executionArn"].replace(":execution:", ":stateMachine:").rpartition(":")
+        assert machine.endswith("-standard"), "Express executions can't be described or stopped"
+        for execution in self.executions:
+            if (PREFIX + execution.machine, execution.name) == (machine, name):
+                return execution
+        raise _error("ExecutionDoesNotExist", "Execution Does Not Exist")
+
+
+def _error(code: str, message: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, "StartExecution")

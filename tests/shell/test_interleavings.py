@@ -1,0 +1,31 @@
+"""The guarantees hold in whatever order AWS does things."""
+
+import random
+
+import pytest
+
+from tests.shell.world import World
+
+MISBEHAVIOUR = ["", "", "", "", "fail once", "fail", "permanent", "hang once", "hang"]
+KINDS = ["standard", "express", "batch", "skip", "behind"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_order_of_everything_keeps_the_guarantees(seed: int) -> None:
+    """Few slots, misbehaving workers, resends, records that are no events, and AWS doing what it likes next."""
+    chance = random.Random(seed)
+    world = World(max_in_flight_runs=chance.choice([1, 2, 10]), slot_quantum_runs=chance.choice([1, 3]))
+    keys = [f"k{number}" for number in range(4)]
+    for number in range(25):
+        key = chance.choice(keys)
+        resent = chance.choice([None, None, None, f"same-{key}"])
+        if number % 9 == 8:
+            world.put_raw(key, b"{not JSON")
+        else:
+            world.put(key, chance.choice(KINDS), resent, inventory=chance.choice(MISBEHAVIOUR))
+        for _ in range(chance.randrange(4)):
+            moves = world.moves()
+            if moves:
+                chance.choice(moves)()
+    world.settle(chance)
+    world.check()

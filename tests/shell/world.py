@@ -1,0 +1,495 @@
+"""A small stack in one process: the real shell over moto, a fake Step Functions, a stream, and a clock of its own.
+
+The test decides what happens next; nothing happens by itself. `settle` does, in any order, what AWS would do in the end:
+redeliver, retry, run executions, deliver messages, call the watchdog each minute.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import uuid4
+
+import boto3
+from moto import mock_aws
+
+from keyturn.adapters import telemetry
+from keyturn.adapters.table import decode_item
+from keyturn.core.event import Event
+from keyturn.core.positions import position
+from keyturn.core.route import Kind, Routes, parse_routes
+from keyturn.core.state import KeyState, Phase, violations
+from keyturn.core.step_context import StepContext
+from keyturn.core.task import Task
+from keyturn.errors import KeyturnError, Permanent
+from keyturn.settings import Settings
+from keyturn.shell.dispatch import dispatch
+from keyturn.shell.platform import Platform
+from keyturn.shell.sequence import sequence
+from keyturn.shell.watch_sources import watch_for
+from keyturn.shell.work import Workbench, work
+from tests.adapters.wire import record
+from tests.shell.faults import FaultyClient, Faults, Killed
+from tests.shell.step_functions import PREFIX, Execution, StepFunctions
+
+STEPS: Final = ("inventory", "payment")
+WORKER_TIMEOUT_MS: Final = 3_000
+ROUTE: Final[Mapping[str, Any]] = {
+    "workflow": "order",
+    "kind": "standard",
+    "run_timeout_s": 20,
+    "worker_timeout_s": 3,
+    "max_attempts": 2,
+    "backoff": {"first_s": 1, "rate": 2.0, "max_s": 10},
+    "on_exhaustion": "park",
+    "batch": {"events": 1, "bytes": 180_000},
+}
+SETTINGS: Final = Settings(
+    stack_name="keyturn",
+    state_table="",
+    payload_bucket="payloads",
+    clock_margin_ms=1_000,
+    index_buckets=2,
+    index_rounding_ms=5_000,
+    event_retention_s=30 * 86_400,
+    table_incarnation=1,
+    wake_queue_url="",
+    state_machine_prefix=PREFIX,
+    max_in_flight_runs=3,
+    slot_quantum_runs=2,
+    stream_epoch=1,
+    duplicate_window_s=86_400,
+    accepts_aggregated_records=False,
+)
+
+
+def routes(**changes: Any) -> Routes:
+    """Return the routes of a world: `standard`, `express`, `batch`, `skip` and `behind`, by event type."""
+    entries = {
+        "standard": {},
+        "express": {"kind": "express"},
+        "batch": {"kind": "express", "batch": {"events": 3, "bytes": 180_000}},
+        "skip": {"on_exhaustion": "skip"},
+        "behind": {"on_exhaustion": "fail-behind"},
+    }
+    return parse_routes({"routes": [{**ROUTE, "name": n, "type": n, **e, **changes} for n, e in entries.items()]})
+
+
+class Hang(BaseException):
+    """The worker never answers: its task times out, and it may act until its Lambda's own timeout."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a worker did, and until when it may have gone on doing so."""
+
+    key: str
+    run: str
+    """First position of the run's slice."""
+    position: str
+    event_id: str
+    step: str
+    fence: int
+    idempotency_key: str
+    began_at_ms: int
+    ended_by_ms: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """A wake-up message, not delivered before its time."""
+
+    body: str
+    due_ms: int
+
+
+class Queue:
+    """SQS on moto, whose messages the world delivers by its own clock."""
+
+    def __init__(self, inner: Any, world: World) -> None:
+        """Wrap moto's client."""
+        self.inner, self.world = inner, world
+
+    def send_message(self, **call: Any) -> Any:
+        """Send to moto, and note for the world."""
+        answer = self.inner.send_message(**call)
+        self.world.messages.append(Message(call["MessageBody"], self.world.now_ms + call["DelaySeconds"] * 1_000))
+        return answer
+
+
+class World:
+    """A stack with one shard."""
+
+    def __init__(self, the_routes: Routes | None = None, **settings: Any) -> None:
+        """Make the table, the bucket and the queue; moto must be on."""
+        telemetry.metrics().clear_metrics()
+        self.now_ms = 1_700_000_000_000
+        self.records: list[dict[str, Any]] = []
+        self.ids: dict[tuple[str, str], str] = {}
+        self.checkpoint = 0
+        self.effects: list[Effect] = []
+        self.messages: list[Message] = []
+        self.events: list[dict[str, Any]] = []
+        self.reported: set[int] = set()
+        self.next_pass_ms = self.now_ms + 60_000
+        self.faults = Faults(self.tick)
+        machines = {f"order-{kind}" for kind in Kind}
+        self.states = StepFunctions(frozenset(machines))
+        self.settings = replace(SETTINGS, **settings)
+        self._make_resources()
+        self.platform = Platform.build(self.settings, the_routes or routes(), self.client, lambda: self.now_ms)
+        self.bench = Workbench.build(self.settings, self.client, lambda: self.now_ms)
+
+    def _make_resources(self) -> None:
+        dynamodb = boto3.client("dynamodb")
+        name = f"state-{uuid4()}"
+        dynamodb.create_table(
+            TableName=name,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+                {"AttributeName": "due_bucket", "AttributeType": "S"},
+                {"AttributeName": "due_at", "AttributeType": "N"},
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "due",
+                    "KeySchema": [
+                        {"AttributeName": "due_bucket", "KeyType": "HASH"},
+                        {"AttributeName": "due_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        s3, sqs = boto3.client("s3"), boto3.client("sqs")
+        s3.create_bucket(Bucket=self.settings.payload_bucket)
+        queue = sqs.create_queue(QueueName=f"wake-{uuid4()}")["QueueUrl"]
+        self.settings = replace(self.settings, state_table=name, wake_queue_url=queue)
+        self._clients = {
+            "dynamodb": FaultyClient(dynamodb, self.faults),
+            "s3": FaultyClient(s3, self.faults),
+            "sqs": FaultyClient(Queue(sqs, self), self.faults),
+            "stepfunctions": FaultyClient(self.states, self.faults),
+        }
+        self.dynamodb = dynamodb
+
+    def client(self, service: str) -> Any:
+        """Return the client of a service."""
+        return self._clients[service]
+
+    def tick(self) -> None:
+        """Let a call take its millisecond."""
+        self.now_ms += 1
+
+    # The stream
+
+    def put(self, key: str, kind: str = "standard", event_id: str | None = None, **data: Any) -> str:
+        """Put an event; `data` says what its workers do. Return its position."""
+        number = str(len(self.records) + 1)
+        event = {
+            "specversion": "1.0",
+            "id": event_id or f"e-{number}",
+            "source": "/test",
+            "type": kind,
+            "data": data,
+        }
+        return self.put_raw(key, json.dumps(event).encode(), event["id"])
+
+    def put_raw(self, key: str, data: bytes, event_id: str = "") -> str:
+        """Put any bytes."""
+        number = str(len(self.records) + 1)
+        wire = record(data, key, number)
+        wire["kinesis"]["approximateArrivalTimestamp"] = self.now_ms / 1_000
+        self.records.append(wire)
+        place = position(1, number)
+        self.ids[key, place] = event_id
+        return place
+
+    def deliver(self, at_most: int = 100, has_time: Callable[[], bool] = lambda: True) -> bool:
+        """Deliver the next batch as the event source mapping does; True when it was taken in whole."""
+        batch = self.records[self.checkpoint : self.checkpoint + at_most]
+        if not batch:
+            return True
+        answer = self.dispatch(batch, has_time)
+        if answer is None:
+            return False
+        failures = answer["batchItemFailures"]
+        if failures:
+            self.checkpoint = int(failures[0]["itemIdentifier"]) - 1
+            return False
+        self.checkpoint += len(batch)
+        return True
+
+    def dispatch(
+        self, batch: list[dict[str, Any]], has_time: Callable[[], bool] = lambda: True
+    ) -> dict[str, Any] | None:
+        """Call the dispatcher; None when it died."""
+        return self._call(lambda: dispatch(self.platform, {"Records": batch}, has_time))
+
+    # Executions
+
+    def live(self) -> list[Execution]:
+        """Executions that run."""
+        return [execution for execution in self.states.executions if execution.status == "RUNNING"]
+
+    def step(self, execution: Execution, step: str) -> None:
+        """Run one worker of an execution's fan-out, with the tries that the state machine grants."""
+        for _ in range(2):
+            outcome = self.work(execution, step)
+            execution.answers[step] = outcome
+            if outcome.get("error", {}).get("Error") != "StepFailed":
+                return
+            self.now_ms += 500
+
+    def work(self, execution: Execution, step: str) -> dict[str, Any]:
+        """Invoke a worker once; return its answer, or what the branch catches."""
+        task = Task.from_payload(
+            {"step": step, "execution_id": execution.execution_id, **execution.input}
+        )
+        began_at_ms = self.now_ms
+        self.faults.revive()
+        try:
+            return work(
+                self.bench, task, lambda: began_at_ms + WORKER_TIMEOUT_MS - self.now_ms, self._function(execution, began_at_ms)
+            )
+        except Hang:
+            self.now_ms += 4_000
+            error = "States.Timeout"
+        except Killed:
+            error = "Lambda.Unknown"
+        except KeyturnError as raised:
+            error = type(raised).__name__
+        return {"step": step, "execution_id": execution.execution_id, "error": {"Error": error, "Cause": "because"}}
+
+    def _function(self, execution: Execution, began_at_ms: int) -> Callable[[Event, StepContext], Any]:
+        """Make a worker's function: it does what the event's data ask of this step."""
+
+        def function(event: Event, step: StepContext) -> dict[str, str]:
+            wanted = event.data.get(step.step, "")
+            tries = sum(effect.idempotency_key == step.idempotency_key for effect in self.effects)
+            hangs = wanted == "hang" or (wanted == "hang once" and tries == 0)
+            ended_by_ms = began_at_ms + WORKER_TIMEOUT_MS if hangs else self.now_ms
+            if wanted == "permanent":
+                raise Permanent("no such card")
+            self.effects.append(
+                Effect(
+                    step.key, execution.input["run"]["first"], step.position, event.id, step.step, step.fence,
+                    step.idempotency_key, self.now_ms, ended_by_ms,
+                )
+            )  # fmt: skip
+            if hangs:
+                raise Hang
+            if wanted == "fail" or (wanted == "fail once" and tries == 0):
+                raise OSError("no answer from the provider")
+            return {"did": step.step}
+
+        return function
+
+    def finish(self, execution: Execution) -> None:
+        """Run the last state of an execution, tried twice at most; then the execution ends."""
+        if execution.sequenced == 0:
+            self._give_id(execution)
+        payload = {"run": execution.input["run"], "steps": list(execution.answers.values())}
+        execution.sequenced += 1
+        done = self._call(lambda: sequence(self.platform, payload))
+        if done is not None:
+            execution.status = "SUCCEEDED"
+        elif execution.sequenced == 2:
+            self.fail(execution)
+
+    def _give_id(self, execution: Execution) -> None:
+        """Answers travel as JSON."""
+        execution.answers = json.loads(json.dumps(execution.answers))
+
+    def fail(self, execution: Execution, status: str = "FAILED") -> None:
+        """End an execution without a finish; AWS tells of Standard ones."""
+        execution.status = status
+
+    def run(self, execution: Execution) -> None:
+        """Run an execution from where it is to its end."""
+        for step in STEPS:
+            if step not in execution.answers:
+                self.step(execution, step)
+        while execution.status == "RUNNING":
+            self.finish(execution)
+
+    # The watchdog
+
+    def watch(self) -> Any:
+        """Call the watchdog by its schedule."""
+        return self.ask_watchdog({})
+
+    def ask_watchdog(self, event: Mapping[str, Any]) -> Any:
+        """Call the watchdog."""
+        return self._call(lambda: watch_for(self.platform, event, lambda: True))
+
+    def status_change(self, execution: Execution) -> dict[str, Any]:
+        """Return the EventBridge event of an execution that ended."""
+        return {
+            "detail-type": "Step Functions Execution Status Change",
+            "detail": {"name": execution.name, "status": execution.status, "input": json.dumps(execution.input)},
+        }
+
+    def wake(self, message: Message) -> None:
+        """Deliver a message; SQS delivers it again when that fails."""
+        self.messages.remove(message)
+        answer = self.ask_watchdog({"Records": [{"messageId": "m", "body": message.body}]})
+        if answer is None or answer["batchItemFailures"]:
+            self.messages.append(replace(message, due_ms=self.now_ms + 1_000))
+
+    def _call(self, invoke: Callable[[], Any]) -> Any:
+        """Invoke a function in a process of its own; None when it died or raised."""
+        self.faults.revive()
+        try:
+            return invoke()
+        except (Killed, KeyturnError):
+            return None
+        finally:
+            telemetry.metrics().clear_metrics()
+
+    # Time
+
+    def moves(self) -> list[Callable[[], None]]:
+        """List what AWS could do next."""
+        found: list[Callable[[], None]] = []
+        if self.checkpoint < len(self.records):
+            found.append(lambda: void(self.deliver(7)))
+        for execution in self.live():
+            found += self._moves_of(execution)
+        found += [_bind(self.wake, message) for message in self.messages if message.due_ms <= self.now_ms]
+        for execution in self.states.executions:
+            is_told = execution.status in {"FAILED", "TIMED_OUT", "ABORTED"} and execution.is_standard
+            if is_told and execution.number not in self.reported:
+                found.append(_bind(self._tell, execution))
+        if self.now_ms >= self.next_pass_ms:
+            found.append(self._pass)
+        return found
+
+    def _moves_of(self, execution: Execution) -> list[Callable[[], None]]:
+        open_steps = [step for step in STEPS if step not in execution.answers]
+        if open_steps:
+            return [_bind(self.step, execution, step) for step in open_steps]
+        return [_bind(self.finish, execution)]
+
+    def _tell(self, execution: Execution) -> None:
+        self.ask_watchdog(self.status_change(execution))
+        self.reported.add(execution.number)
+
+    def _pass(self) -> None:
+        self.watch()
+        self.next_pass_ms = self.now_ms + 60_000
+
+    def settle(self, chance: random.Random | None = None, moves_max: int = 3_000) -> None:
+        """Let AWS go on until every key rests; fails when one never does."""
+        chance = chance or random.Random(0)  # noqa: S311 - reproducible, no secret
+        for _ in range(moves_max):
+            found = self.moves()
+            if found:
+                chance.choice(found)()
+            elif self.is_settled():
+                return
+            else:
+                self.now_ms += chance.choice([500, 2_000, 10_000])
+        raise AssertionError(f"keys never came to rest: {[s for s in self.key_states().values() if not rests(s)]}")
+
+    def is_settled(self) -> bool:
+        """Whether every key is idle, or parked with nothing to divert, and nothing runs."""
+        return not self.live() and all(rests(state) for state in self.key_states().values())
+
+    # What came of it
+
+    def items(self, prefix: str = "", sk: str = "") -> list[dict[str, Any]]:
+        """Return the items of the table whose keys begin so."""
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.settings.state_table)
+        found = [decode_item(raw) for page in pages for raw in page["Items"]]
+        return [one for one in found if one["pk"].startswith(prefix) and one["sk"].startswith(sk)]
+
+    def key_states(self) -> dict[str, KeyState]:
+        """Return the state of each key that has one."""
+        self.faults.revive()
+        keys = [item["pk"].removeprefix("key#") for item in self.items("key#", "state")]
+        return self.platform.keys.load_many(keys)
+
+    def state(self, key: str) -> KeyState:
+        """Return a key's state."""
+        return self.platform.keys.load(key)
+
+    def check(self) -> None:
+        """Hold the guarantees against what workers did and what the table holds."""
+        states = self.key_states()
+        for state in states.values():
+            assert violations(state) == [], state
+        for key in {key for key, _ in self.ids}:
+            self._check_order(key)
+        self._check_nothing_lost(states)
+        self._check_once()
+
+    def _check_order(self, key: str) -> None:
+        """Allowed: 1 1 2; forbidden: 1 2 1, and 2 while 1 may still act. Within one run, per step and attempt."""
+        effects = [effect for effect in self.effects if effect.key == key]
+        for at, later in enumerate(effects):
+            for earlier in effects[:at]:
+                is_same = (earlier.step, earlier.fence) == (later.step, later.fence)
+                assert earlier.run <= later.run, f"{key}: {later} came after {earlier}"
+                assert not is_same or earlier.position <= later.position, f"{key}: {later} came after {earlier}"
+        for at, later in enumerate(effects):
+            for earlier in effects[:at]:
+                is_same_attempt = earlier.fence == later.fence
+                assert is_same_attempt or earlier.ended_by_ms <= later.began_at_ms, f"{earlier} overlaps {later}"
+
+    def _check_nothing_lost(self, states: Mapping[str, KeyState]) -> None:
+        quarantined = {item["sk"].partition("#")[2] for item in self.items("quarantine#")}
+        duplicates = {(item["pk"], item["sk"].partition("#")[2]) for item in self.items("key#", "duplicate#")}
+        dead = {(item["key"], item["position"]) for item in self.items("deadletter#")}
+        for key, place in self.ids:
+            done = {effect.step for effect in self.effects if (effect.key, effect.position) == (key, place)}
+            is_behind = key in states and states[key].phase is Phase.PARKED and place > states[key].cursor
+            is_accounted_for = (
+                done == set(STEPS)
+                or place in quarantined
+                or (f"key#{key}", place) in duplicates
+                or (key, place) in dead
+                or is_behind
+            )
+            assert is_accounted_for, f"{key}: {place} is lost; {states.get(key)}"
+
+    def _check_once(self) -> None:
+        """A step whose result was stored is not run again; its key tells the provider that it is the same effect."""
+        stored = {(item["pk"], item["sk"]) for item in self.items("key#", "step#")}
+        for effect in self.effects:
+            same = [one for one in self.effects if one.idempotency_key == effect.idempotency_key]
+            assert {(one.position, one.step) for one in same} == {(effect.position, effect.step)}
+        per_event: dict[tuple[str, str], set[str]] = {}
+        for effect in self.effects:
+            per_event.setdefault((effect.event_id, effect.step), set()).add(effect.idempotency_key)
+        assert all(len(names) == 1 for names in per_event.values()), "an event had an effect under two names"
+        assert len(stored) <= len({effect.idempotency_key for effect in self.effects})
+
+
+def rests(state: KeyState) -> bool:
+    """Whether nothing more is to be done for a key."""
+    if state.parked is not None:
+        return not (state.parked.diverts and state.has_pending)
+    return state.phase is Phase.IDLE
+
+
+def void(_value: object) -> None:
+    """Drop a value."""
+
+
+def _bind(call: Callable[..., None], *arguments: Any) -> Callable[[], None]:
+    return lambda: call(*arguments)
+
+
+@contextmanager
+def moto() -> Iterator[None]:
+    """Turn moto on."""
+    with mock_aws():
+        yield
