@@ -109,7 +109,7 @@ def _nexts(cursor: Position, tail: Position) -> Iterator[ask.Next | None]:
     if not waiting:
         yield None
         return
-    cut = Slice(waiting[0], waiting[0], 1, "r", HOUR_MS)
+    cut = Slice(waiting[0], waiting[0], 1, "r", HOUR_MS, "f")
     for has_slot in (True, False):
         for route in (*ROUTES, None):
             yield ask.Next(cut, route, has_slot)
