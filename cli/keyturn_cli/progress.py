@@ -84,11 +84,11 @@ class Watch:
         phases = Counter(state.phase for state in states.values())
         done = parked = 0
         for key, state in states.items():
-            finished = self._through(key, state.cursor)
-            aside = sum(Place(key, position) in self._aside for position in self._beyond(state))
-            done += finished + aside
+            places = [Place(key, position) for position in self._positions[key][self._through(key, state.cursor) :]]
+            left = [place for place in places if place not in self._aside]
+            done += len(self._positions[key]) - len(left)
             if state.phase is Phase.PARKED:
-                parked += self._through(key, state.tail) - finished
+                parked += sum(place.position <= state.tail for place in left)
         return Standing(
             total=self.total,
             done=done,
