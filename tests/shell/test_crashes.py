@@ -1,0 +1,150 @@
+"""Every function dies, loses an answer or is throttled at every call it makes; afterwards AWS does what it does, and
+the guarantees hold."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from keyturn.core.state import Phase
+from tests.shell.faults import Fault
+from tests.shell.world import World
+
+CALLS_MAX = 60
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A world just before a function is invoked, and the invocation."""
+
+    prepare: Callable[[World], None]
+    invoke: Callable[[World], object]
+    parked: frozenset[str] = frozenset()
+    """Keys that end up parked; all others must come to rest idle."""
+
+
+def _nothing(_world: World) -> None:
+    """Prepare nothing."""
+
+
+def a_batch(world: World) -> None:
+    """Put what a batch may hold: new keys of each kind, a busy key's next, a resend, a bad record, a large event."""
+    world.put("busy")
+    world.deliver()
+    world.step(world.live()[0], "inventory")
+    world.put("a")
+    world.put("b", "express")
+    world.put("busy", event_id="twice")
+    world.put("busy", event_id="twice")
+    world.put_raw("a", b"\xff")
+    world.put("large", text="x" * 120_000)
+
+
+def a_busy_key(kind: str = "standard", **data: str) -> Callable[[World], None]:
+    """Put two events of a key, whose first is at work, and two keys that wait for the only slot."""
+
+    def prepare(world: World) -> None:
+        world.put("k", kind, **data)
+        world.put("k", kind)
+        world.put("w1")
+        world.put("w2", "express")
+        world.deliver()
+
+    return prepare
+
+
+def reporting(kind: str = "standard", **data: str) -> Callable[[World], None]:
+    """Prepare the busy key's execution to report."""
+
+    def prepare(world: World) -> None:
+        a_busy_key(kind, **data)(world)
+        execution = next(one for one in world.live() if one.key == "k")
+        for step in ("inventory", "payment"):
+            world.step(execution, step)
+
+    return prepare
+
+
+def the_sequencer(world: World) -> None:
+    """Run the last state once; AWS tries it a second time, which `settle` does."""
+    world.finish(next(one for one in world.live() if one.key == "k"))
+
+
+def a_worker(world: World) -> None:
+    """Run one worker."""
+    world.step(next(one for one in world.live() if one.key == "k"), "inventory")
+
+
+def overdue(world: World) -> None:
+    """Leave hung executions of both kinds, one that never started, one key to wake and one that waits."""
+    world.put("hung")
+    world.put("hung-express", "express")
+    world.put("lost-start")
+    world.put("failing", inventory="fail once", payment="fail once")
+    world.deliver()
+    world.put("waits")
+    world.deliver()
+    for execution in world.live():
+        if execution.key.startswith("hung"):
+            world.step(execution, "inventory")
+    world.states.executions = [one for one in world.states.executions if one.key != "lost-start"]
+    for execution in world.live():
+        if execution.key == "hung-express":
+            execution.status = "GONE"
+    world.messages.clear()
+    world.now_ms += 40_000
+
+
+def ended(world: World) -> None:
+    """Leave a Standard execution that failed without a finish."""
+    a_busy_key()(world)
+    execution = world.live()[0]
+    world.step(execution, "inventory")
+    world.fail(execution)
+
+
+SCENES = {
+    "dispatcher": Scene(a_batch, lambda world: world.deliver()),
+    "worker": Scene(a_busy_key(), a_worker),
+    "worker of an express run": Scene(a_busy_key("express"), a_worker),
+    "worker of a batch": Scene(a_busy_key("batch"), a_worker),
+    "sequencer, success": Scene(reporting(), the_sequencer),
+    "sequencer, express success": Scene(reporting("express"), the_sequencer),
+    "sequencer, hang": Scene(reporting(inventory="hang once"), the_sequencer),
+    "sequencer, skip": Scene(reporting("skip", inventory="permanent"), the_sequencer),
+    "sequencer, park": Scene(reporting(inventory="permanent"), the_sequencer, frozenset({"k"})),
+    "sequencer, fail behind": Scene(reporting("behind", inventory="permanent"), the_sequencer, frozenset({"k"})),
+    "watchdog, pass": Scene(overdue, lambda world: world.watch()),
+    "watchdog, status change": Scene(
+        ended, lambda world: world.ask_watchdog(world.status_change(world.states.executions[0]))
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
+@pytest.mark.parametrize("name", SCENES)
+def test_a_fault_at_any_call_is_mended(name: str, fault: Fault) -> None:
+    """Nothing is lost, order holds, an effect keeps its name, and no key is left stuck."""
+    scene = SCENES[name]
+    for strike_at in range(1, CALLS_MAX):
+        world = World(max_in_flight_runs=2)
+        scene.prepare(world)
+        world.faults.arm(strike_at, fault)
+        scene.invoke(world)
+        has_struck = world.faults.has_struck
+        world.faults.arm(None)
+        world.settle(random.Random(strike_at))
+        told = f"{name}, call {strike_at} ({world.faults.struck}): {fault}"
+        try:
+            world.check()
+            stuck = {key for key, state in world.key_states().items() if state.phase is not Phase.IDLE}
+            assert stuck == scene.parked
+        except AssertionError as error:
+            raise AssertionError(f"{told}: {error}") from error
+        if not has_struck:
+            assert strike_at > 1
+            return
+    raise AssertionError(f"{name} makes more than {CALLS_MAX} calls")
