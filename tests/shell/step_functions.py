@@ -1,4 +1,4 @@
-"""Step Functions as AWS has it, at the edge of the tests: names, statuses, and what a start does when it comes twice."""
+"""Step Functions as AWS has it, at the edge of the tests: names, statuses, and starts that come twice."""
 
 from __future__ import annotations
 

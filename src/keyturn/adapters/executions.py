@@ -21,6 +21,9 @@ _REFUSED_FOR_GOOD: Final = frozenset(
     }
 )
 
+_MESSAGE_CHARACTERS_MAX: Final = 200
+"""What a refusal says goes to logs and into the key state, and AWS may quote the input in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Executions:
@@ -45,7 +48,8 @@ class Executions:
                 if code_of(error) == "ExecutionAlreadyExists":
                     return
                 if code_of(error) in _REFUSED_FOR_GOOD:
-                    raise CannotStart(f"{code_of(error)}: {error.response['Error'].get('Message', '')}") from error
+                    message = str(error.response["Error"].get("Message", ""))[:_MESSAGE_CHARACTERS_MAX]
+                    raise CannotStart(f"{code_of(error)}: {message}") from error
                 raise
 
     def is_running(self, run: Run) -> bool:

@@ -13,7 +13,7 @@ from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Phase, Run
 from keyturn.errors import CannotStart, StoreError, Throttled
 from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
-from keyturn.shell.change import Applied, Change, CommandFor
+from keyturn.shell.change import Applied, Change, CommandFor, log_is_short
 from keyturn.shell.platform import Platform
 
 _HANDS_MAX: Final = 4
@@ -40,9 +40,9 @@ def apply(change: Change, command_for: CommandFor, state: KeyState | None = None
     return applied
 
 
-def claim(platform: Platform, key: str, *, has_slot: bool) -> Applied:
+def claim(platform: Platform, key: str, *, has_slot: bool, hands_on: bool = True) -> Applied:
     """Start what a waiting key has to run, if it may start now."""
-    change = Change(platform, key)
+    change = Change(platform, key, hands_on)
 
     def command_for(state: KeyState) -> ask.Command | None:
         if state.phase is not Phase.WAITING:
@@ -68,6 +68,8 @@ def divert(platform: Platform, key: str) -> None:
         if state.parked is None or not state.parked.diverts or not state.has_pending:
             return
         entries = platform.log.read_behind(key, state.cursor, state.tail, _DIVERTED_AT_ONCE)
+        if not entries:
+            raise log_is_short(key, state.cursor, state.tail)
         reason = f"behind a run that failed: {state.parked.reason}"
         for entry in entries:
             route = platform.routes.for_type(entry.type)
@@ -83,7 +85,7 @@ def hand_on(platform: Platform) -> None:
     if slots == 0:
         return
     for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
-        applied = claim(platform, entry.key, has_slot=True)
+        applied = claim(platform, entry.key, has_slot=True, hands_on=False)
         slots -= applied.has_changed and applied.state.phase is Phase.RUNNING
         if slots == 0:
             return
@@ -117,8 +119,10 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
             _start(change, state, action.run)
         case WakeAt():
             wake_at(change.platform, change.key, action.at_ms)
-        case HandOn():
+        case HandOn() if change.hands_on:
             hand_on(change.platform)
+        case HandOn():
+            wake_at(change.platform, "", change.platform.clock())
         case DivertPending():
             divert(change.platform, change.key)
         case Emit():

@@ -40,6 +40,9 @@ class Change:
 
     platform: Platform
     key: str
+    hands_on: bool = True
+    """Whether a slot that this change frees is handed on at once. Not by who was just handed one: a chain of keys that
+    can't start would never end."""
     entries: dict[tuple[Position, Position], Sequence[LogEntry]] = field(default_factory=dict)
 
     def decide(self, command_for: CommandFor, state: KeyState | None = None) -> Applied:
@@ -70,10 +73,7 @@ class Change:
         routes = self.platform.routes
         found = self.platform.log.read_behind(self.key, cursor, tail, routes.batch_events_max)
         if not found:
-            raise StoreError(
-                f"key {self.key!r}: the log holds nothing between {cursor or 'its start'} and {tail}, "
-                "though events were admitted there. Restore the table from its backup."
-            )
+            raise log_is_short(self.key, cursor, tail)
         cut, route = cut_slice(found, routes)
         self.entries[cut.first, cut.last] = found[: cut.count]
         return ask.Next(cut, route, has_slot())
@@ -108,3 +108,11 @@ class Change:
         if len(found) != run.slice.count:
             raise StoreError(f"key {self.key!r}: the log holds {len(found)} of the run's {run.slice.count} events")
         return found
+
+
+def log_is_short(key: str, cursor: Position, tail: Position) -> StoreError:
+    """Say that events are gone from the log that were admitted."""
+    return StoreError(
+        f"key {key!r}: the log holds nothing between {cursor or 'its start'} and {tail}, though events were admitted "
+        "there. Restore the table from its backup."
+    )

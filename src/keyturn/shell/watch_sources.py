@@ -46,5 +46,10 @@ def _take_up_status(platform: Platform, detail: Mapping[str, Any]) -> dict[str, 
     if not text:
         telemetry.logger().info("status change without input; the deadline will find its run")
         return {"status": "left to the deadline"}
-    ended_without_finish(platform, detail["name"], json.loads(text)["run"]["key"])
+    try:
+        key = json.loads(text)["run"]["key"]
+    except (ValueError, KeyError, TypeError):
+        telemetry.logger().info("status change of an execution that was started by hand")
+        return {"status": "not a run"}
+    ended_without_finish(platform, detail["name"], key)
     return {"status": detail["status"]}

@@ -1,0 +1,451 @@
+"""What the design promises of single awkward cases, over the real shell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from keyturn.core.protocol import NO_ROUTE
+from keyturn.core.route import Routes
+from keyturn.core.state import Phase, WaitsFor
+from keyturn.core.task import Task
+from keyturn.shell import apply as applying
+from keyturn.shell.sequence import sequence
+from keyturn.shell.work import work
+from tests.shell.faults import Fault
+from tests.shell.world import STEPS, WORKER_TIMEOUT_MS, World
+
+
+def only(world: World, key: str = "k") -> Any:
+    """Return the one live execution of a key."""
+    (execution,) = [one for one in world.live() if one.key == key]
+    return execution
+
+
+class TestDispatcher:
+    def test_a_batch_that_comes_twice_changes_nothing(self) -> None:
+        world = World()
+        world.put("a")
+        world.put("b", "express")
+        world.put_raw("c", b"nonsense")
+        world.deliver()
+        for execution in world.live():
+            world.step(execution, "inventory")
+        before = world.items()
+        assert world.dispatch(world.records) == {"batchItemFailures": []}
+        assert world.items() == before
+        assert len(world.states.executions) == 2
+
+    def test_a_batch_that_comes_again_after_everything_is_done_runs_nothing(self) -> None:
+        world = World()
+        world.put("a")
+        world.put("a")
+        world.settle()
+        world.dispatch(world.records)
+        world.settle()
+        assert len(world.effects) == 2 * len(STEPS)
+        world.check()
+
+    def test_a_late_event_goes_to_quarantine(self) -> None:
+        """It was set aside by the event source and redriven: it is below the tail, and not in the log."""
+        world = World()
+        world.put("k")
+        world.put("k")
+        late, behind = world.records
+        world.dispatch([behind])
+        world.dispatch([late])
+        (item,) = world.items("quarantine#")
+        assert item["reason"] == "late"
+        assert json.loads(item["raw"])["id"] == "e-1"
+
+    def test_a_producers_resend_is_recorded_and_not_run(self) -> None:
+        world = World()
+        first = world.put("k", event_id="same")
+        second = world.put("k", event_id="same")
+        world.settle()
+        third = world.put("k", event_id="same")
+        world.settle()
+        assert [item["sk"] for item in world.items("key#k", "duplicate#")] == [
+            f"duplicate#{place}" for place in (second, third)
+        ]
+        assert {effect.position for effect in world.effects} == {first}
+
+    def test_the_same_id_under_another_key_is_another_event(self) -> None:
+        world = World()
+        world.put("a", event_id="same")
+        world.put("b", event_id="same")
+        world.settle()
+        assert len(world.effects) == 2 * len(STEPS)
+
+    def test_without_time_nothing_is_begun_and_everything_comes_again(self) -> None:
+        world = World()
+        world.put("a")
+        world.put("b")
+        assert world.dispatch(world.records, lambda: False) == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+        assert not world.live()
+        world.settle()
+        world.check()
+
+    def test_when_time_runs_out_the_lowest_record_left_is_reported(self) -> None:
+        world = World()
+        for number in range(12):
+            world.put(f"k{number}")
+        left = iter([True] * 5 + [False] * 20)
+        answer = world.dispatch(world.records, lambda: next(left))
+        assert answer is not None
+        (failure,) = answer["batchItemFailures"]
+        assert failure["itemIdentifier"] == "6"
+
+    def test_an_event_that_was_written_but_not_admitted_is_not_passed_over(self) -> None:
+        """The dispatcher died between log and key state, and the source gave the batch up: the log still has it."""
+        world = World()
+        lost = world.put("k")
+        world.faults.arm(5, Fault.DIES_BEFORE)
+        world.deliver()
+        assert [item["sk"] for item in world.items("key#k")] == [f"event#{lost}"] or world.items("key#k", "event#")
+        world.faults.arm(None)
+        world.checkpoint = 1
+        world.put("k")
+        world.settle()
+        assert next(effect.position for effect in world.effects if effect.step == "inventory") == lost
+        world.check()
+
+    def test_a_large_event_travels_by_reference(self) -> None:
+        world = World()
+        world.put("k", text="x" * 900_000)
+        world.settle()
+        (execution,) = world.states.executions
+        assert set(execution.input["events"][0]["payload"]) == {"object", "bytes", "sha256"}
+        assert {effect.event_id for effect in world.effects} == {"e-1"}
+
+    @pytest.mark.parametrize("key", ["k" * 256, "\U0001f600" * 256, "\x00\x01\n", "a#b", "key#", "é", '"\\'])
+    def test_any_ordering_key_works(self, key: str) -> None:
+        """256 characters, emoji, control characters, our own separators."""
+        world = World()
+        for kind in ("standard", "express"):
+            world.put(key, kind)
+        world.settle()
+        world.check()
+        assert world.state(key).phase is Phase.IDLE
+        assert len(world.effects) == 2 * len(STEPS)
+
+
+class TestSlots:
+    def test_no_more_runs_start_than_there_are_slots_and_all_get_their_turn(self) -> None:
+        world = World(max_in_flight_runs=2)
+        for number in range(9):
+            world.put(f"k{number}")
+        world.deliver()
+        assert len(world.live()) == 2
+        assert sum(state.waits_for is WaitsFor.SLOT for state in world.key_states().values()) == 7
+        world.settle()
+        world.check()
+
+    def test_a_key_keeps_its_slot_for_a_quantum_and_then_yields(self) -> None:
+        world = World(max_in_flight_runs=1, slot_quantum_runs=2)
+        for _ in range(4):
+            world.put("busy")
+        world.put("patient")
+        world.deliver()
+        order = []
+        while world.live():
+            order.append(world.live()[0].key)
+            world.now_ms += 2_000
+            world.run(world.live()[0])
+        assert order[:2] == ["busy", "busy"]
+        assert order.index("patient") <= 3
+
+    def test_many_keys_that_can_never_start_end_parked(self) -> None:
+        """Each hands its slot to the next one, which can't start either: no invocation may follow that chain."""
+        world = World(max_in_flight_runs=1)
+        for number in range(150):
+            world.put(f"k{number}")
+        world.deliver(1_000)
+        world.states.machines = frozenset()
+        execution = world.live()[0]
+        world.run(execution)
+        assert execution.status == "SUCCEEDED"
+        assert sum(state.phase is Phase.PARKED for state in world.key_states().values()) <= 10
+
+
+class TestExecutions:
+    def test_an_express_run_that_was_started_twice_runs_once(self) -> None:
+        world = World()
+        world.put("k", "express")
+        world.deliver()
+        world.dispatch(world.records)
+        first, twin = world.live()
+        assert first.name == twin.name
+        world.step(first, "inventory")
+        for step in STEPS:
+            world.step(twin, step)
+        world.finish(twin)
+        assert world.state("k").phase is Phase.RUNNING, "the twin was refused and may not end the attempt"
+        world.step(first, "payment")
+        world.finish(first)
+        assert world.state("k").phase is Phase.IDLE
+        assert len(world.effects) == len(STEPS)
+
+    def test_a_twin_that_failed_before_it_began_may_not_end_the_bound_ones_attempt(self) -> None:
+        world = World()
+        world.put("k", "express")
+        world.deliver()
+        world.dispatch(world.records)
+        first, twin = world.live()
+        world.step(first, "inventory")
+        error = {"Error": "Lambda.TooManyRequestsException", "Cause": ""}
+        twin.answers = {s: {"step": s, "execution_id": twin.execution_id, "error": error} for s in STEPS}
+        world.finish(twin)
+        assert world.state("k").phase is Phase.RUNNING
+        world.run(first)
+        assert world.state("k").phase is Phase.IDLE
+
+    def test_a_zombie_begins_nothing_once_its_attempt_was_given_up(self) -> None:
+        world = World()
+        world.put("k")
+        world.deliver()
+        zombie = only(world)
+        world.step(zombie, "inventory")
+        world.now_ms += 30_000
+        world.watch()
+        assert zombie.status == "ABORTED"
+        assert world.work(zombie, "payment")["outcome"] == "refused"
+        assert [effect.step for effect in world.effects] == ["inventory"]
+
+    def test_a_zombies_report_changes_nothing(self) -> None:
+        world = World()
+        world.put("k")
+        world.deliver()
+        zombie = only(world)
+        for step in STEPS:
+            world.step(zombie, step)
+        world.now_ms += 30_000
+        world.watch()
+        before = world.state("k")
+        steps = list(zombie.answers.values())
+        assert sequence(world.platform, {"run": zombie.input["run"], "steps": steps})["refusal"] == "wrong_phase"
+        assert world.state("k") == before
+
+    def test_finished_steps_are_not_run_again_by_the_next_attempt(self) -> None:
+        world = World()
+        world.put("k", payment="fail once")
+        world.deliver()
+        execution = only(world)
+        world.step(execution, "inventory")
+        execution.answers["payment"] = {
+            "step": "payment", "execution_id": execution.execution_id, "error": {"Error": "States.Timeout"},
+        }  # fmt: skip
+        world.finish(execution)
+        world.settle()
+        assert [effect.step for effect in world.effects].count("inventory") == 1
+        world.check()
+
+    def test_a_worker_with_too_little_time_left_does_not_begin_and_no_attempt_is_used_up(self) -> None:
+        world = World()
+        world.put("k")
+        world.deliver()
+        run = world.state("k").run
+        assert run is not None
+        world.now_ms = run.deadline_ms - WORKER_TIMEOUT_MS
+        execution = only(world)
+        for step in STEPS:
+            assert world.work(execution, step)["outcome"] == "out_of_time"
+            execution.answers[step] = world.work(execution, step)
+        world.finish(execution)
+        state = world.state("k")
+        assert state.waits_for is WaitsFor.TIME
+        assert state.run is not None
+        assert state.run.attempt == 1
+        world.settle()
+        world.check()
+
+    def test_a_batch_goes_on_from_its_finished_prefix(self) -> None:
+        world = World(max_in_flight_runs=1)
+        world.put("other")
+        for number in range(3):
+            world.put("k", "batch", inventory="fail once" if number == 1 else "")
+        world.deliver()
+        world.settle()
+        positions = [effect.position for effect in world.effects if (effect.key, effect.step) == ("k", "inventory")]
+        assert sorted(positions) == positions
+        assert len(positions) == 4, "the second event twice, the first and the third once"
+        assert len([one for one in world.states.executions if one.key == "k"]) == 1
+
+    def test_a_result_that_another_worker_stored_first_stands(self) -> None:
+        world = World()
+        world.put("k")
+        world.deliver()
+        execution = only(world)
+        task = Task.from_payload({"step": "inventory", "execution_id": "uuid-0", **execution.input})
+        first = work(world.bench, task, lambda: WORKER_TIMEOUT_MS, lambda _event, _step: {"n": 1})
+        second = work(world.bench, task, lambda: WORKER_TIMEOUT_MS, lambda _event, _step: {"n": 2})
+        assert first["results"] == second["results"] == [{"n": 1}]
+
+
+class TestFailing:
+    def test_a_parked_key_stays_and_others_flow(self) -> None:
+        world = World()
+        world.put("bad", inventory="permanent")
+        world.put("bad")
+        for number in range(3):
+            world.put(f"good{number}")
+        world.settle()
+        world.check()
+        state = world.state("bad")
+        assert state.parked is not None
+        assert "no such card" in state.parked.reason
+        assert (state.admitted, state.finished) == (2, 0)
+
+    def test_skip_dead_letters_and_goes_on(self) -> None:
+        world = World()
+        bad = world.put("k", "skip", inventory="permanent")
+        world.put("k", "skip")
+        world.settle()
+        world.check()
+        assert [item["position"] for item in world.items("deadletter#")] == [bad]
+        assert world.state("k").phase is Phase.IDLE
+
+    def test_fail_behind_dead_letters_what_queues_and_what_still_comes(self) -> None:
+        world = World()
+        places = [world.put("k", "behind", inventory="permanent"), world.put("k", "behind")]
+        world.settle()
+        places.append(world.put("k", "behind"))
+        world.settle()
+        world.check()
+        assert sorted(item["position"] for item in world.items("deadletter#")) == places
+        assert world.state("k").finished == 3
+
+    def test_attempts_are_used_up_and_told_of(self) -> None:
+        world = World()
+        world.put("k", inventory="fail")
+        world.settle()
+        records = world.items("key#k", "attempt#")
+        assert [(item["attempt"], item["outcome"]) for item in records] == [(1, "failed"), (2, "failed")]
+        assert "no answer from the provider" in records[0]["reason"]
+
+    def test_an_input_that_is_too_large_parks_its_key_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(applying, "EXECUTION_INPUT_BYTES_MAX", 5_000)
+        world = World()
+        world.put("k", text="x" * 6_000)
+        world.put("fine")
+        world.settle()
+        state = world.state("k")
+        assert state.parked is not None
+        assert state.parked.reason == "cannot start: its input has more than 5000 bytes"
+        assert world.state("fine").phase is Phase.IDLE
+
+    def test_no_event_that_is_taken_in_makes_too_large_an_input(self) -> None:
+        """Numbers grow when they are written anew: 1e9 becomes 1000000000.0."""
+        world = World()
+        event = {"specversion": "1.0", "id": "e-1", "source": "/test", "type": "standard", "data": {}}
+        raw = json.dumps(event)[:-2] + '"n":[' + ",".join(["1e9"] * 24_900) + "]}}"
+        assert len(raw) < 100_000
+        world.put_raw("k", raw.encode(), "e-1")
+        world.settle()
+        assert world.state("k").phase is Phase.IDLE
+        world.check()
+
+    def test_a_removed_route_parks_what_it_left_behind(self) -> None:
+        world = World(max_in_flight_runs=1)
+        world.put("other")
+        world.put("k", "express")
+        world.deliver()
+        left = Routes(tuple(one for one in world.platform.routes.routes if one.name != "express"))
+        world.platform = replace(world.platform, routes=left)
+        world.settle()
+        state = world.state("k")
+        assert state.parked is not None
+        assert state.parked.reason == NO_ROUTE
+
+    def test_a_start_that_is_refused_for_good_parks(self) -> None:
+        world = World()
+        world.states.machines = frozenset({"order-express"})
+        world.put("k")
+        world.put("fine", "express")
+        world.settle()
+        state = world.state("k")
+        assert state.parked is not None
+        assert "StateMachineDoesNotExist" in state.parked.reason
+        assert world.state("fine").phase is Phase.IDLE
+
+
+class TestWatchdog:
+    def test_a_status_change_heals_at_once_what_the_deadline_would_heal_later(self) -> None:
+        world = World()
+        world.put("k")
+        world.deliver()
+        execution = only(world)
+        world.step(execution, "inventory")
+        world.fail(execution, "TIMED_OUT")
+        world.ask_watchdog(world.status_change(execution))
+        assert world.state("k").waits_for is WaitsFor.TIME
+        world.settle()
+        world.check()
+
+    def test_an_old_status_change_changes_nothing(self) -> None:
+        world = World()
+        world.put("k")
+        world.put("k")
+        world.deliver()
+        old = only(world)
+        world.run(old)
+        old.status = "FAILED"
+        before = world.state("k")
+        world.ask_watchdog(world.status_change(old))
+        assert world.state("k") == before
+
+    @pytest.mark.parametrize("text", [None, "", "{}", "[]", '"text"', '{"run": 1}'])
+    def test_a_status_change_of_an_execution_that_somebody_started_by_hand_is_left_alone(
+        self, text: str | None
+    ) -> None:
+        world = World()
+        detail = {"name": "by-hand", "status": "FAILED"} | ({} if text is None else {"input": text})
+        assert world.ask_watchdog({"detail-type": "Step Functions Execution Status Change", "detail": detail})
+
+    def test_a_message_too_early_is_sent_again(self) -> None:
+        world = World()
+        world.put("k", inventory="hang once")
+        world.deliver()
+        world.run(only(world))
+        before = world.state("k")
+        (message,) = [one for one in world.messages if json.loads(one.body)["key"] == "k"]
+        world.wake(message)
+        assert world.state("k") == before
+        (again,) = [one for one in world.messages if json.loads(one.body)["key"] == "k"]
+        assert again.due_ms >= before.not_before_ms
+
+    def test_a_message_nobody_understands_is_given_back(self) -> None:
+        world = World()
+        answer = world.ask_watchdog({"Records": [{"messageId": "m", "body": "nonsense"}]})
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "m"}]}
+
+    def test_without_any_message_the_passes_alone_bring_every_key_to_rest(self) -> None:
+        """SQS is an alarm clock only."""
+        world = World(max_in_flight_runs=1)
+        for number in range(4):
+            world.put(f"k{number}", inventory="fail once", payment="hang once")
+        for _ in range(200):
+            world.messages.clear()
+            moves = world.moves()
+            if moves:
+                moves[0]()
+            elif world.is_settled():
+                break
+            else:
+                world.now_ms += 5_000
+        assert world.is_settled()
+        world.check()
+
+
+def test_an_event_source_that_delivers_one_record_at_a_time_gives_the_same_result() -> None:
+    """Batches are a matter of speed only."""
+    world = World()
+    for number in range(6):
+        world.put(f"k{number % 2}", "batch")
+    while world.checkpoint < len(world.records):
+        world.deliver(1)
+    world.settle()
+    world.check()
