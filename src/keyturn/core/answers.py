@@ -1,7 +1,8 @@
 """Reads what the fan-out of an execution came to: its workers' answers, or the errors that its branches caught."""
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from keyturn.core.commands import Ending, Outcome
@@ -15,6 +16,9 @@ _ENDED_FOR_SURE: Final = frozenset(
     }
 )
 """Errors that prove that the Lambda behind a task ended or never ran. After any other it may still be at work."""
+
+_OUTCOMES: Final = ("done", "failed", "refused", "out_of_time")
+"""What `keyturn.core.task.answer` writes."""
 
 _REASON_CHARACTERS_MAX: Final = 300
 
@@ -31,13 +35,13 @@ def read_steps(steps: Any) -> Verdict:
     """Sum the answers of a fan-out up.
 
     `steps` is the result of the fan-out state: answers nested in lists and objects as branches and maps nest, or the
-    error of the fan-out as a whole.
+    error of the fan-out as a whole. A branch without an answer is a failure: silence is no proof that work was done.
     """
     answers = list(_answers(steps))
     execution_id = next((str(answer["execution_id"]) for answer in answers if "execution_id" in answer), None)
     if any(answer.get("outcome") == "refused" for answer in answers):
         return Verdict(None, execution_id)
-    errors = [*_errors(answers), *_error_of_the_whole(steps)]
+    errors = [*_errors(answers), *_error_of_the_whole(steps), *_silences(steps)]
     if errors:
         return Verdict(_failure(errors), execution_id)
     if any(answer.get("outcome") == "out_of_time" for answer in answers):
@@ -68,22 +72,52 @@ def _errors(answers: list[Mapping[str, Any]]) -> Iterator[_Error]:
     for answer in answers:
         where = str(answer["step"])
         if answer.get("outcome") == "failed":
-            error = answer.get("error") or {}
-            yield _Error(str(error.get("Error", "")), where, str(error.get("Cause", "")), True, True)
+            yield replace(_caught(answer.get("error") or {}, where), is_permanent=True, is_clean=True)
         elif "error" in answer:
             yield _caught(answer["error"], where)
+        elif answer.get("outcome") not in _OUTCOMES:
+            yield _unanswered(where)
 
 
 def _error_of_the_whole(steps: Any) -> Iterator[_Error]:
     if isinstance(steps, Mapping) and "Error" in steps:
         name = str(steps["Error"])
-        yield _Error(name, "the fan-out", str(steps.get("Cause", "")), name == "States.DataLimitExceeded", False)
+        yield _Error(name, "the fan-out", _message(steps.get("Cause", "")), name == "States.DataLimitExceeded", False)
 
 
-def _caught(error: Mapping[str, Any], where: str) -> _Error:
+def _silences(steps: Any) -> Iterator[_Error]:
+    """Find branches in which no worker answered, such as one whose state machine passes the answer on in part."""
+    if isinstance(steps, Mapping) and "Error" in steps:
+        return
+    branches = steps if isinstance(steps, list) and steps else [steps]
+    for number, branch in enumerate(branches, start=1):
+        if next(_answers(branch), None) is None:
+            yield _unanswered(f"branch {number}")
+
+
+def _unanswered(where: str) -> _Error:
+    # Not clean: whatever ran there in the worker's place may still be at it.
+    return _Error(
+        "NoAnswer", where, "it is no answer of a worker: decorate it with @worker, pass on $.Payload", False, False
+    )
+
+
+def _caught(error: Any, where: str) -> _Error:
+    if not isinstance(error, Mapping):
+        return _unanswered(where)
     name = str(error.get("Error", ""))
     is_permanent = name == "States.DataLimitExceeded"
-    return _Error(name, where, str(error.get("Cause", "")), is_permanent, name in _ENDED_FOR_SURE)
+    return _Error(name, where, _message(error.get("Cause", "")), is_permanent, name in _ENDED_FOR_SURE)
+
+
+def _message(cause: Any) -> str:
+    """Return the message in a cause: AWS hands on a Lambda's error as JSON, with its stack trace."""
+    try:
+        content = json.loads(cause)
+    except (TypeError, ValueError):
+        return str(cause)
+    message = content.get("errorMessage") if isinstance(content, dict) else None
+    return str(cause if message is None else message)
 
 
 def _answers(value: Any) -> Iterator[Mapping[str, Any]]:
