@@ -43,12 +43,15 @@ def sort_events(
     duplicates: list[Duplicate] = []
     old: list[Admissible] = []
     for event in events:
-        first = known.setdefault((event.key, event.identity), event.position)
+        identity = (event.key, event.identity)
+        first = known.get(identity, event.position)
         if first != event.position:
             duplicates.append(Duplicate(event, first))
         elif event.position <= state.tail:
+            # Not known by this: a late one goes to quarantine, and what its producer sent again must run in its place.
             old.append(event)
         else:
+            known[identity] = event.position
             new.append(event)
     return Sorted(tuple(new), tuple(duplicates), tuple(old))
 
