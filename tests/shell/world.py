@@ -32,6 +32,7 @@ from keyturn.shell.platform import Platform
 from keyturn.shell.sequence import sequence
 from keyturn.shell.watch_sources import watch_for
 from keyturn.shell.work import Workbench, work
+from tests.adapters.aws import create_state_table
 from tests.adapters.wire import record
 from tests.shell.faults import Faults, FaultyClient, Killed
 from tests.shell.step_functions import PREFIX, Execution, StepFunctions
@@ -146,28 +147,7 @@ class World:
 
     def _make_resources(self) -> None:
         dynamodb = boto3.client("dynamodb")
-        name = f"state-{uuid4()}"
-        dynamodb.create_table(
-            TableName=name,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-                {"AttributeName": "due_bucket", "AttributeType": "S"},
-                {"AttributeName": "due_at", "AttributeType": "N"},
-            ],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "due",
-                    "KeySchema": [
-                        {"AttributeName": "due_bucket", "KeyType": "HASH"},
-                        {"AttributeName": "due_at", "KeyType": "RANGE"},
-                    ],
-                    "Projection": {"ProjectionType": "KEYS_ONLY"},
-                }
-            ],
-            BillingMode="PAY_PER_REQUEST",
-        )
+        name = create_state_table(dynamodb)
         s3, sqs = boto3.client("s3"), boto3.client("sqs")
         s3.create_bucket(Bucket=self.settings.payload_bucket)
         queue = sqs.create_queue(QueueName=f"wake-{uuid4()}")["QueueUrl"]

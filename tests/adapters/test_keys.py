@@ -1,0 +1,167 @@
+"""Key states in the table: compare-and-set, what an item holds, and the index that is written with it."""
+
+from dataclasses import replace
+
+import boto3
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn.adapters.index import DueIndex
+from keyturn.adapters.keys import KeyStore, decode_state, encode_state
+from keyturn.adapters.table import Table, decode_item, encode_item
+from keyturn.core.positions import position
+from keyturn.core.route import Kind
+from keyturn.core.state import KeyState, Parked, Phase, Queue, Run, Slice, WaitsFor
+from keyturn.errors import Conflict
+from tests.adapters.aws import edited, sent_twice
+from tests.core import states as make
+from tests.guard.limits import item_bytes
+
+times = st.integers(0, 2**45)
+counts = st.integers(0, 2**53)
+positions = st.builds(position, st.integers(0, 9_999), st.integers(0, 10**56 - 1).map(str), st.integers(0, 999_999))
+texts = st.text(min_size=1, max_size=40)
+slices = st.builds(Slice, positions, positions, counts, texts, times)
+runs = st.builds(Run, slices, counts, texts, st.sampled_from(Kind), times, times, texts, st.none() | texts)
+states = st.builds(
+    KeyState,
+    key=st.text(min_size=1, max_size=256),
+    version=counts,
+    phase=st.sampled_from(Phase),
+    cursor=positions,
+    tail=positions,
+    admitted=counts,
+    finished=counts,
+    fence=counts,
+    generation=counts,
+    turn=counts,
+    run=st.none() | runs,
+    waits_for=st.none() | st.sampled_from(WaitsFor),
+    waiting_since_ms=times,
+    not_before_ms=times,
+    pending_since_ms=times,
+    parked=st.none() | st.builds(Parked, times, texts, st.booleans()),
+)
+
+
+@given(states)
+def test_any_state_comes_back_as_it_was_written(state: KeyState) -> None:
+    """Whatever its fields hold, through DynamoDB's own types."""
+    assert decode_state(state.key, decode_item(encode_item(encode_state(state)))) == state
+
+
+@given(states)
+def test_attributes_of_a_later_format_are_passed_over(state: KeyState) -> None:
+    """Functions of two formats run beside each other while a deploy is under way."""
+    item = encode_state(state) | {"hold": {"by": "somebody"}, "release": 7}
+    item = {name: {**value, "later": 1} if isinstance(value, dict) else value for name, value in item.items()}
+    assert decode_state(state.key, decode_item(encode_item(item))) == state
+
+
+def test_an_ordinary_key_state_is_one_write_unit() -> None:
+    """DynamoDB bills a write by the kilobyte; every event writes its key's state twice or three times."""
+    for state in (make.idle(), make.bound(), make.waiting_for_slot(), make.waiting_for_time(), make.parked()):
+        ordinary = replace(state, key="customer-0123456789-0123456789", version=10**6, admitted=10**6, finished=10**6)
+        item = encode_item(encode_state(ordinary) | {"due_bucket": "running#7", "due_at": 1_700_000_000_000})
+        assert item_bytes(item) < 1_024, state.phase
+
+
+@pytest.fixture
+def store(table: Table) -> KeyStore:
+    return KeyStore(table, 8, 60_000)
+
+
+def test_a_key_never_seen_is_idle_and_empty(store: KeyStore) -> None:
+    assert store.load("k") == KeyState("k")
+    assert store.load_many(["a", "b"]) == {"a": KeyState("a"), "b": KeyState("b")}
+
+
+def test_a_save_over_the_version_it_was_made_from_stands(store: KeyStore) -> None:
+    first = store.save(replace(make.running(), version=0))
+    assert first.version == 1
+    assert store.load("k") == first
+    assert store.load_many(["k", "other"])["k"] == first
+
+
+def test_a_save_over_an_older_version_is_a_conflict_that_hands_out_what_stands(store: KeyStore) -> None:
+    """Which spares the loser a read."""
+    old = replace(make.running(), version=0)
+    stands = store.save(store.save(old))
+    for stale in (old, replace(old, version=1, fence=9)):
+        with pytest.raises(Conflict, match="moved on") as conflict:
+            store.save(stale)
+        assert conflict.value.standing == stands
+
+
+def test_a_save_whose_answer_was_lost_is_no_conflict(table: Table) -> None:
+    twice = KeyStore(edited(table, put_item=sent_twice), 8, 60_000)
+    saved = twice.save(replace(make.running(), version=0))
+    assert twice.save(saved).version == 2
+
+
+def test_a_state_of_nothing_conflicts_when_the_item_is_gone(store: KeyStore) -> None:
+    """A table that was emptied under a running function: it must not resurrect its state."""
+    with pytest.raises(Conflict) as conflict:
+        store.save(replace(make.running(), version=5))
+    assert conflict.value.standing == KeyState("k")
+
+
+class TestIndex:
+    def save(self, store: KeyStore, key: str, state: KeyState) -> KeyState:
+        return store.save(replace(state, key=key, version=0))
+
+    def test_each_key_stands_in_its_queue_and_leaves_it(self, store: KeyStore) -> None:
+        index = DueIndex(store.table, 8)
+        self.save(store, "waiting", make.waiting_for_slot())
+        self.save(store, "retry", make.waiting_for_time())
+        self.save(store, "parked", make.parked())
+        running = self.save(store, "running", make.bound())
+        self.save(store, "idle", make.idle())
+        found = {queue: [entry.key for entry in index.heads(queue)] for queue in Queue}
+        assert found == {queue: [queue.value] for queue in Queue}
+        store.save(replace(running, phase=Phase.IDLE, run=None))
+        assert index.count(Queue.RUNNING) == 0
+
+    def test_keys_spread_over_the_buckets_and_all_are_found(self, store: KeyStore) -> None:
+        index = DueIndex(store.table, 8)
+        for number in range(40):
+            self.save(store, f"k{number}", make.waiting_for_slot())
+        assert index.count(Queue.WAITING) == 40
+        assert {entry.key for entry in index.some_waiting(40)} == {f"k{number}" for number in range(40)}
+        assert len({entry.key for entry in index.heads(Queue.WAITING)}) > 4
+
+    def test_overdue_is_most_overdue_first_and_nothing_that_is_not_due(self, store: KeyStore) -> None:
+        index = DueIndex(store.table, 8)
+        for number in range(6):
+            state = replace(make.waiting_for_time(), not_before_ms=1_000 + number)
+            self.save(store, f"k{number}", state)
+        found = index.overdue(Queue.RETRY, 1_003, 10)
+        assert [entry.at_ms for entry in found] == [1_000, 1_001, 1_002, 1_003]
+
+    def test_a_deadline_is_rounded_up_never_down(self, store: KeyStore) -> None:
+        index = DueIndex(store.table, 8)
+        state = self.save(store, "k", make.bound())
+        (entry,) = index.heads(Queue.RUNNING)
+        assert state.run is not None
+        assert state.run.deadline_ms <= entry.at_ms < state.run.deadline_ms + 60_000
+        assert entry.at_ms % 60_000 == 0
+
+    def test_a_busy_keys_next_run_does_not_move_its_entry(self, store: KeyStore) -> None:
+        """DynamoDB writes an index entry only when it changes."""
+        state = make.bound(2)
+        after = make.after(state, make.finish(next=make.following(2)))
+        first, second = (store._encode(one) for one in (state, after))
+        assert (first["due_bucket"], first["due_at"]) == (second["due_bucket"], second["due_at"])
+
+
+def test_two_workers_that_bind_the_same_execution_both_succeed(table: Table) -> None:
+    """Parallel branches begin at once; they write the same item."""
+    store = KeyStore(table, 8, 60_000)
+    claimed = store.save(replace(make.running(), version=0))
+    assert claimed.run is not None
+    bound = replace(claimed, run=replace(claimed.run, execution_id="x"))
+    assert store.save(bound) == store.save(bound)
+    with pytest.raises(Conflict):
+        store.save(replace(claimed, run=replace(claimed.run, execution_id="twin")))
+    assert boto3.client("dynamodb").describe_table(TableName=table.name)["Table"]["ItemCount"] == 1

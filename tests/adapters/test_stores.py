@@ -1,0 +1,349 @@
+"""The other stores: log, identities, step results, outcomes, quarantine, payloads, slots, executions, wake-ups."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+from keyturn.adapters.capacity import Capacity, Load
+from keyturn.adapters.duplicates import DuplicateIndex, Identified
+from keyturn.adapters.executions import Executions
+from keyturn.adapters.index import DueIndex
+from keyturn.adapters.keys import KeyStore
+from keyturn.adapters.log import EventLog
+from keyturn.adapters.outcomes import OutcomeStore
+from keyturn.adapters.payloads import PayloadStore
+from keyturn.adapters.quarantine import Quarantine
+from keyturn.adapters.steps import StepResult, StepStore
+from keyturn.adapters.table import Table
+from keyturn.adapters.wake import WakeQueue
+from keyturn.core.actions import RecordAttempt
+from keyturn.core.event import Reason, Rejection
+from keyturn.core.log_entry import LogEntry, PayloadReference
+from keyturn.core.route import Kind
+from keyturn.core.state import START, Queue, Run
+from keyturn.errors import CannotStart, PayloadError, StoreError, Throttled
+from tests.adapters.aws import Edited, edited, refused, sent_twice, silent
+from tests.core import states as make
+from tests.core.states import at
+
+NOW_MS = 1_700_000_000_000
+
+
+def entry(number: int, content: bytes | PayloadReference = b"{}") -> LogEntry:
+    return LogEntry(at(number), "t", "f", NOW_MS, content)
+
+
+class TestLog:
+    def test_reads_slices_by_position(self, table: Table) -> None:
+        log = EventLog(table, 100)
+        log.write((("k", entry(number)) for number in range(1, 31)), NOW_MS)
+        log.write([("k2", entry(99))], NOW_MS)
+        assert [one.position for one in log.read_behind("k", START, at(30), 3)] == [at(1), at(2), at(3)]
+        assert [one.position for one in log.read_behind("k", at(2), at(4), 10)] == [at(3), at(4)]
+        assert [one.position for one in log.read("k", at(29), at(30))] == [at(29), at(30)]
+
+    def test_behind_the_cursor_means_not_the_cursor_itself(self, table: Table) -> None:
+        log = EventLog(table, 100)
+        log.write([("k", entry(1))], NOW_MS)
+        assert not log.read_behind("k", at(1), at(5), 10)
+
+    def test_a_second_write_is_harmless(self, table: Table) -> None:
+        log = EventLog(table, 100)
+        for _ in range(2):
+            log.write([("k", entry(1, b"\xc3\xa9"))], NOW_MS)
+        assert log.read("k", at(1), at(1)) == [entry(1, b"\xc3\xa9")]
+        assert log.present([("k", at(1)), ("k", at(2)), ("other", at(1))]) == {("k", at(1))}
+
+    def test_a_reference_comes_back(self, table: Table) -> None:
+        log = EventLog(table, 100)
+        log.write([("k", entry(1, PayloadReference("a/b", 5, "0f")))], NOW_MS)
+        assert log.read("k", at(1), at(1))[0].content == PayloadReference("a/b", 5, "0f")
+
+    def test_expiry_is_stamped(self, table: Table) -> None:
+        EventLog(table, 100).write([("k", entry(1))], NOW_MS)
+        found = table.get("key#k", f"event#{at(1)}")
+        assert found is not None
+        assert found["expires_at"] == NOW_MS // 1_000 + 100
+
+
+class TestDuplicates:
+    def test_an_identity_is_known_by_key_and_hash(self, table: Table) -> None:
+        index = DuplicateIndex(table, 100)
+        index.remember([Identified("k", "h", at(1))], NOW_MS)
+        asked = [Identified("k", "h", at(2)), Identified("k", "other", at(3)), Identified("k2", "h", at(4))]
+        assert index.first_positions(asked) == {("k", "h"): at(1)}
+
+    def test_a_duplicate_is_counted_once(self, table: Table) -> None:
+        index = DuplicateIndex(table, 100)
+        assert index.record(Identified("k", "h", at(2)), at(1), NOW_MS)
+        assert not index.record(Identified("k", "h", at(2)), at(1), NOW_MS + 5)
+
+
+class TestSteps:
+    def result(self, value: Any, fence: int = 1) -> StepResult:
+        return StepResult(at(1), "inventory", value, fence, 1, "x", NOW_MS, NOW_MS + 5)
+
+    @pytest.mark.parametrize("value", [None, {}, {"é": [1, 2.5, None]}, "text", 0, False])
+    def test_any_json_comes_back(self, table: Table, value: Any) -> None:
+        steps = StepStore(table, 100)
+        assert steps.store("k", 0, self.result(value)) == value
+        _state, stored = steps.load("k", 0, "inventory", [at(1), at(2)])
+        assert stored == {at(1): value}
+
+    def test_the_first_writers_result_stands(self, table: Table) -> None:
+        steps = StepStore(table, 100)
+        steps.store("k", 0, self.result(1))
+        assert steps.store("k", 0, self.result(2, fence=2)) == 1
+
+    def test_another_generation_or_step_is_another_result(self, table: Table) -> None:
+        steps = StepStore(table, 100)
+        steps.store("k", 0, self.result(1))
+        assert steps.load("k", 1, "inventory", [at(1)])[1] == {}
+        assert steps.load("k", 0, "payment", [at(1)])[1] == {}
+
+    def test_the_key_state_comes_with_them(self, table: Table) -> None:
+        saved = KeyStore(table, 8, 60_000).save(replace(make.bound(), version=0))
+        assert StepStore(table, 100).load("k", 0, "inventory", [at(1)]) == (saved, {})
+
+
+class TestOutcomes:
+    def test_an_attempt_is_recorded_once_even_if_the_answer_was_lost(self, table: Table) -> None:
+        outcomes = OutcomeStore(edited(table, put_item=sent_twice), 100)
+        run = make.bound().run
+        assert run is not None
+        outcomes.record_attempt("k", RecordAttempt(run, 1, "failed", "first", NOW_MS))
+        outcomes.record_attempt("k", RecordAttempt(run, 1, "failed", "second", NOW_MS + 9))
+        found = table.get("key#k", f"attempt#{at(1)}#{1:012d}")
+        assert found is not None
+        assert (found["reason"], found["execution_id"]) == ("first", "x")
+
+    def test_a_dead_letter_has_one_place_whenever_it_is_written(self, table: Table) -> None:
+        outcomes = OutcomeStore(table, 100)
+        for days in (0, 3):
+            outcomes.record_dead_letter("k", entry(1), "r", "because", NOW_MS + days * 86_400_000)
+        found = list(table.query({"KeyConditionExpression": "pk = :pk"}, {"pk": "deadletter#2023-11-14"}))
+        assert [(one["key"], one["position"], one["reason"]) for one in found] == [("k", at(1), "because")]
+
+
+class TestPayloads:
+    @pytest.fixture
+    def store(self, aws: None) -> PayloadStore:  # noqa: ARG002 - moto must be on
+        boto3.client("s3").create_bucket(Bucket="payloads")
+        return PayloadStore(lambda service: boto3.client("s3") if service == "s3" else None, "payloads")
+
+    def test_what_is_put_comes_back(self, store: PayloadStore) -> None:
+        content = b"\x00\xff" * 500_000
+        reference = store.put("k", at(1), content)
+        assert reference == store.put("k", at(1), content)
+        assert store.get(reference) == content
+
+    def test_the_name_begins_with_a_hash_of_the_key(self, store: PayloadStore) -> None:
+        prefixes = {store.put(f"k{number}", at(1), b"x").object[:4] for number in range(20)}
+        assert len(prefixes) > 15
+
+    def test_content_that_changed_is_refused(self, store: PayloadStore) -> None:
+        reference = store.put("k", at(1), b"true")
+        boto3.client("s3").put_object(Bucket="payloads", Key=reference.object, Body=b"false")
+        with pytest.raises(PayloadError, match="SHA-256 differs"):
+            store.get(reference)
+
+    def test_an_object_that_is_gone_is_told(self, store: PayloadStore) -> None:
+        with pytest.raises(StoreError, match="fetching payload a/b: NoSuchKey"):
+            store.get(PayloadReference("a/b", 1, "0"))
+
+    def test_a_large_rejected_record_is_kept_in_the_bucket(self, store: PayloadStore, table: Table) -> None:
+        quarantine = Quarantine(table, store, 100)
+        raw = b"\xff" * 300_000
+        rejection = Rejection("shard", at(1), "k", Reason.NOT_UTF8, "byte 0", raw, NOW_MS)
+        assert quarantine.put(rejection, NOW_MS)
+        assert not quarantine.put(rejection, NOW_MS + 1)
+        found = table.get("quarantine#2023-11-14", f"shard#{at(1)}")
+        assert found is not None
+        assert store.get(PayloadReference.from_item(found["payload"])) == raw
+
+    @pytest.mark.parametrize("raw", [b"", b"\x00", b"x" * 200_000])
+    def test_a_small_one_is_kept_in_the_table(self, store: PayloadStore, table: Table, raw: bytes) -> None:
+        Quarantine(table, store, 100).put(Rejection("shard", at(1), "k", Reason.EMPTY, "", raw, NOW_MS), NOW_MS)
+        found = table.get("quarantine#2023-11-14", f"shard#{at(1)}")
+        assert found is not None
+        assert found["raw"] == raw
+
+
+class TestCapacity:
+    def fill(self, table: Table, running: int = 0, waiting: int = 0) -> None:
+        keys = KeyStore(table, 2, 1_000)
+        for number in range(running):
+            keys.save(replace(make.bound(), key=f"r{number}", version=0))
+        for number in range(waiting):
+            keys.save(replace(make.waiting_for_slot(), key=f"w{number}", version=0))
+
+    def capacity(self, table: Table, most: int = 3) -> Capacity:
+        return Capacity(table, DueIndex(table, 2), most)
+
+    def test_slots_are_taken_until_none_is_left(self, table: Table) -> None:
+        capacity = self.capacity(table)
+        assert [capacity.take(2, NOW_MS), capacity.take(2, NOW_MS), capacity.take(2, NOW_MS)] == [2, 1, 0]
+        assert capacity.load(NOW_MS) == Load(running=3, waiting=3)
+
+    def test_wanting_nothing_asks_nothing(self, table: Table) -> None:
+        silent_table = edited(table, get_item=silent, update_item=silent)
+        assert self.capacity(silent_table).take(0, NOW_MS) == 0
+
+    def test_the_index_is_counted_at_most_once_a_second(self, table: Table) -> None:
+        """A count bills every entry."""
+        watched = edited(table)
+        capacity = self.capacity(watched)
+        for after_ms in range(0, 1_000, 100):
+            capacity.load(NOW_MS + after_ms)
+        assert watched.client.calls.count("query") == 4, "two queues of two buckets"
+        capacity.load(NOW_MS + 1_000)
+        assert watched.client.calls.count("query") == 8
+
+    def test_of_many_that_would_count_one_does(self, table: Table) -> None:
+        """All of them read the old figure before any counts."""
+        self.capacity(table).load(NOW_MS)
+        old = table.get("capacity", "runs")
+        watched = edited(table)
+        for _ in range(5):
+            stale = edited(watched, get_item=lambda real, **arguments: stale_answer(real, arguments))
+            self.capacity(stale).load(NOW_MS + 2_000)
+        assert old is not None
+        assert watched.client.calls.count("query") == 4
+
+    def test_a_wrong_figure_lasts_until_the_next_count(self, table: Table) -> None:
+        """Whoever took slots and died leaks nothing."""
+        capacity = self.capacity(table)
+        assert capacity.take(3, NOW_MS) == 3
+        assert capacity.take(1, NOW_MS + 500) == 0
+        assert capacity.take(1, NOW_MS + 1_000) == 1
+
+    def test_a_slot_that_was_given_up_goes_to_one_that_waits(self, table: Table) -> None:
+        self.fill(table, running=3, waiting=2)
+        assert self.capacity(table).hand_on(NOW_MS) == 1
+
+    def test_a_lost_slot_is_handed_on_besides(self, table: Table) -> None:
+        self.fill(table, running=1, waiting=2)
+        assert self.capacity(table).hand_on(NOW_MS) == 2
+
+    def test_nobody_waits_nothing_is_handed_on(self, table: Table) -> None:
+        self.fill(table, running=1)
+        assert self.capacity(table).hand_on(NOW_MS) == 0
+
+    def test_as_many_slots_go_as_are_too_many(self, table: Table) -> None:
+        """After the setting was lowered, say."""
+        self.fill(table, running=5, waiting=2)
+        capacity = self.capacity(table)
+        assert [capacity.hand_on(NOW_MS) for _ in range(4)] == [0, 0, 1, 1]
+
+    def test_a_key_keeps_its_slot_for_its_quantum_or_while_nobody_waits(self, table: Table) -> None:
+        self.fill(table, running=3, waiting=1)
+        capacity = self.capacity(table)
+        assert capacity.may_keep(1, 2, NOW_MS)
+        assert not capacity.may_keep(2, 2, NOW_MS)
+        assert self.capacity(table, 3).index.count(Queue.WAITING) == 1
+
+    def test_a_throttle_is_told_as_one(self, table: Table) -> None:
+        with pytest.raises(Throttled):
+            self.capacity(edited(table, update_item=refused("ThrottlingException"))).take(1, NOW_MS)
+
+
+def stale_answer(_real: Callable[..., Any], _arguments: dict[str, Any]) -> dict[str, Any]:
+    """Answer with the figures as they stood at the first count."""
+    return {"Item": {name: {"N": value} for name, value in
+                     {"counted_at_ms": str(NOW_MS), "running": "0", "waiting": "0"}.items()}}  # fmt: skip
+
+
+PREFIX = "arn:aws:states:us-east-1:123456789012:stateMachine:keyturn-"
+
+
+def a_run(kind: Kind = Kind.STANDARD) -> Run:
+    run = make.bound().run
+    assert run is not None
+    return replace(run, kind=kind, workflow="order")
+
+
+class TestExecutions:
+    @pytest.fixture
+    def states(self, aws: None) -> Any:  # noqa: ARG002 - moto must be on
+        client = boto3.client("stepfunctions")
+        definition = json.dumps({"StartAt": "W", "States": {"W": {"Type": "Pass", "End": True}}})
+        client.create_state_machine(
+            name="keyturn-order-standard", definition=definition, roleArn="arn:aws:iam::123456789012:role/r"
+        )
+        return client
+
+    def test_a_run_starts_under_its_name(self, states: Any) -> None:
+        Executions(states, PREFIX).start(a_run(), "{}")
+        (found,) = states.list_executions(stateMachineArn=PREFIX + "order-standard")["executions"]
+        assert found["name"] == a_run().execution_name
+
+    def test_a_taken_name_is_success(self) -> None:
+        Executions(Edited(_Nothing(), start_execution=refused("ExecutionAlreadyExists")), PREFIX).start(a_run(), "{}")
+
+    @pytest.mark.parametrize("code", ["StateMachineDoesNotExist", "InvalidExecutionInput", "InvalidName"])
+    def test_what_can_never_start_is_told_apart(self, code: str) -> None:
+        """Without what AWS may quote of the input."""
+        quoting = refused(code, message="Invalid input: " + "secret " * 100)
+        with pytest.raises(CannotStart, match=code) as error:
+            Executions(Edited(_Nothing(), start_execution=quoting), PREFIX).start(a_run(), "{}")
+        assert len(str(error.value)) < 300
+
+    def test_a_state_machine_that_is_not_there_is_told(self, states: Any) -> None:
+        with pytest.raises(CannotStart, match="StateMachineDoesNotExist"):
+            Executions(states, PREFIX).start(a_run(Kind.EXPRESS), "{}")
+
+    @pytest.mark.parametrize("code", ["ThrottlingException", "ExecutionLimitExceeded", "KmsThrottlingException"])
+    def test_a_throttle_may_pass(self, code: str) -> None:
+        with pytest.raises(Throttled):
+            Executions(Edited(_Nothing(), start_execution=refused(code)), PREFIX).start(a_run(), "{}")
+
+    def test_no_answer_may_pass(self) -> None:
+        with pytest.raises(Throttled, match="no answer"):
+            Executions(Edited(_Nothing(), start_execution=silent), PREFIX).start(a_run(), "{}")
+
+    def test_express_is_never_asked(self) -> None:
+        """AWS refuses it: the deadline is the only truth."""
+        client = Edited(_Nothing(), describe_execution=silent)
+        assert not Executions(client, PREFIX).is_running(a_run(Kind.EXPRESS))
+        assert client.calls == []
+
+    @pytest.mark.parametrize(("status", "runs"), [("RUNNING", True), ("SUCCEEDED", False), ("PENDING_REDRIVE", True)])
+    def test_a_standard_one_is_asked(self, status: str, runs: bool) -> None:
+        client = Edited(_Nothing(), describe_execution=lambda _real, **_: {"status": status})
+        assert Executions(client, PREFIX).is_running(a_run()) is runs
+
+    def test_one_that_never_was_does_not_run_and_may_be_stopped(self) -> None:
+        gone = refused("ExecutionDoesNotExist")
+        executions = Executions(Edited(_Nothing(), describe_execution=gone, stop_execution=gone), PREFIX)
+        assert not executions.is_running(a_run())
+        executions.stop(a_run(), "past its deadline")
+
+    def test_the_arn_of_an_execution_is_the_state_machines_with_its_name(self) -> None:
+        asked: list[str] = []
+        client = Edited(_Nothing(), stop_execution=lambda _real, **call: asked.append(call["executionArn"]))
+        Executions(client, PREFIX).stop(a_run(), "because")
+        execution = PREFIX.replace(":stateMachine:", ":execution:")
+        assert asked == [f"{execution}order-standard:{a_run().execution_name}"]
+
+
+class _Nothing:
+    """A client without an AWS behind it: its methods are answered for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return name
+
+
+class TestWakeQueue:
+    @pytest.mark.parametrize(
+        ("in_ms", "delay_s"), [(0, 0), (-5_000, 0), (1, 1), (1_000, 1), (1_001, 2), (900_000, 900), (10**9, 900)]
+    )
+    def test_a_message_waits_whole_seconds_never_too_few_and_15_minutes_at_most(self, in_ms: int, delay_s: int) -> None:
+        sent: list[dict[str, Any]] = []
+        client = Edited(_Nothing(), send_message=lambda _real, **call: sent.append(call))
+        WakeQueue(client, "q").wake_at("k", NOW_MS + in_ms, NOW_MS)
+        (call,) = sent
+        assert (call["DelaySeconds"], json.loads(call["MessageBody"])["key"]) == (delay_s, "k")
