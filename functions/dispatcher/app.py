@@ -1,14 +1,14 @@
 """Dispatcher: a batch of Kinesis records in, claimed and started runs out."""
 
-from functools import cache
 from typing import Any
 
 from keyturn.adapters.telemetry import instrumented
 from keyturn.shell.dispatch import dispatch
 from keyturn.shell.platform import deployed
+from keyturn.shell.start_up import built_at_start
 from keyturn.shell.time_budget import has_time
 
-platform = cache(deployed)
+platform = built_at_start(deployed)
 
 
 @instrumented

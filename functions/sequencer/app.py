@@ -1,13 +1,13 @@
 """Sequencer: the last state of every execution."""
 
-from functools import cache
 from typing import Any
 
 from keyturn.adapters.telemetry import instrumented
 from keyturn.shell.platform import deployed
 from keyturn.shell.sequence import sequence
+from keyturn.shell.start_up import built_at_start
 
-platform = cache(deployed)
+platform = built_at_start(deployed)
 
 
 @instrumented

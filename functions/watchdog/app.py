@@ -1,14 +1,14 @@
 """Watchdog: its schedule, status-change events of executions, and wake-up messages."""
 
-from functools import cache
 from typing import Any
 
 from keyturn.adapters.telemetry import instrumented
 from keyturn.shell.platform import deployed
+from keyturn.shell.start_up import built_at_start
 from keyturn.shell.time_budget import has_time
 from keyturn.shell.watch_sources import watch_for
 
-platform = cache(deployed)
+platform = built_at_start(deployed)
 
 
 @instrumented

@@ -1,12 +1,13 @@
 """The worker decorator: makes a Lambda handler of a function that does one step for one event."""
 
 from collections.abc import Callable, Mapping
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 from keyturn.adapters.telemetry import instrumented
 from keyturn.core.task import Task
 from keyturn.settings import WorkerSettings
+from keyturn.shell.start_up import built_at_start
 from keyturn.shell.work import Workbench, WorkerFunction, work
 
 
@@ -20,14 +21,15 @@ def worker(function: WorkerFunction) -> Callable[[Mapping[str, Any], Any], dict[
     Between an effect and its stored result the Lambda may die: pass `step.idempotency_key` on to whatever has effects.
     """
 
+    workbench = built_at_start(_workbench)
+
     @wraps(function)
     def handler(payload: Mapping[str, Any], context: Any) -> dict[str, Any]:
-        return work(_workbench(), Task.from_payload(payload), context.get_remaining_time_in_millis, function)
+        return work(workbench(), Task.from_payload(payload), context.get_remaining_time_in_millis, function)
 
     wrapped: Callable[[Mapping[str, Any], Any], dict[str, Any]] = instrumented(handler)
     return wrapped
 
 
-@cache
 def _workbench() -> Workbench:
     return Workbench.build(WorkerSettings.from_environment())

@@ -6,6 +6,9 @@ passes over the rest.
 """
 
 import hashlib
+import sys
+from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
 MAGIC: Final = b"\xf3\x89\x9a\xc2"
@@ -34,11 +37,20 @@ def take_apart(container: bytes) -> list[tuple[str, bytes]]:
 
 
 def _parse(body: bytes) -> list[tuple[str, bytes]]:
-    from aws_kinesis_agg import messages_pb2  # noqa: PLC0415  protobuf is slow to load, and most streams never need it
-
-    message: Any = messages_pb2.AggregatedRecord()
+    message: Any = _message_type()()
     message.ParseFromString(body)
     keys = list(message.partition_key_table)
     if not all(isinstance(key, str) for key in keys):  # protobuf hands a text that is no UTF-8 over as bytes
         raise UnicodeError("a partition key is no UTF-8")
     return [(keys[record.partition_key_index], bytes(record.data)) for record in message.records]
+
+
+@cache
+def _message_type() -> Any:
+    """Load the aggregate's message type; protobuf is slow to load, and most streams never need it.
+
+    The generated module imports its neighbour as `config_pb2`, as if its folder were on the path.
+    """
+    if "config_pb2" not in sys.modules:
+        sys.modules["config_pb2"] = import_module("aws_kinesis_agg.config_pb2")
+    return import_module("aws_kinesis_agg.messages_pb2").AggregatedRecord
