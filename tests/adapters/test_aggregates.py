@@ -1,4 +1,4 @@
-"""KPL aggregates, in a process of their own: the tests beside this one import more of the library than a Lambda does."""
+"""KPL aggregates in a fresh process: the tests beside this one import more of the library than a Lambda does."""
 
 import subprocess
 import sys
