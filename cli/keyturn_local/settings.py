@@ -78,5 +78,6 @@ def engine_environment(env: Mapping[str, str], settings: LocalSettings) -> dict[
         "no_proxy": no_proxy,
         "PYTHONDONTWRITEBYTECODE": "1",
         "SAM_CLI_TELEMETRY": "0",
+        "SAM_CLI_POLL_DELAY": "0.3",  # seconds; sam's default of 5 is for an API that counts calls
         "KEYTURN_PYTHON": sys.executable,
     }
