@@ -4,7 +4,7 @@
     hook.install()          # from now on; clients made before stay unguarded
     hook.broken             # what was refused so far, for whoever swallowed the error
 
-Loaded inside the Lambda processes of the test engine too (see `inside_lambdas/`), where it also writes a line a refusal
+Loaded inside the Lambda processes of the test engine too (see `inside_lambdas/`), where it also writes a line
 into the file that KEYTURN_GUARD_LOG names, since nobody else would hear of it there.
 """
 
@@ -19,6 +19,8 @@ from botocore import handlers
 from .limits import BeyondLimit, check
 
 LOG_VARIABLE = "KEYTURN_GUARD_LOG"
+GUARDED = "guarded"
+"""What a process writes into the log once it is."""
 
 broken: list[str] = []
 
@@ -27,6 +29,7 @@ def install() -> None:
     """Guard every client that a session makes from now on."""
     if not any(entry[1] is _on_call for entry in handlers.BUILTIN_HANDLERS):
         handlers.BUILTIN_HANDLERS.append(("before-parameter-build", _on_call))
+        _write_down(GUARDED)
 
 
 def _on_call(params: dict[str, Any], model: Any, **_: Any) -> None:

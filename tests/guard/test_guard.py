@@ -176,4 +176,6 @@ def test_a_lambda_process_is_guarded(tmp_path: Path) -> None:
         check=False,
     )
     assert "BeyondLimit" in run.stderr, run.stderr
-    assert log.read_text().startswith("keyturn-dispatcher: sqs.SendMessage: the message is empty")
+    guarded, refused = log.read_text().splitlines()
+    assert guarded == f"keyturn-dispatcher: {hook.GUARDED}"
+    assert refused.startswith("keyturn-dispatcher: sqs.SendMessage: the message is empty")

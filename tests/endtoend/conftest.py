@@ -1,0 +1,88 @@
+"""One stack for all tests here: an engine of its own, the real sam build and deploy, the event source, a watchdog that
+comes every two seconds besides its schedule."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from keyturn_cli.target import local_target
+from keyturn_cli.ticker import ticking
+from keyturn_local import engine as engines
+from keyturn_local.poller.source import event_source
+from keyturn_local.settings import LOCAL_HOST, LocalSettings
+from keyturn_local.stack import build, deploy
+
+from tests.endtoend.stack import Stack
+from tests.guard import hook
+
+PROJECT = Path(__file__).parents[2]
+PARTS = ("template.yaml", "samconfig.toml", "functions", "src", "statemachines")
+WATCHDOG_EVERY_S = 2.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here needs the engine."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.engine)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Deploy a copy of the project, so that nothing meets what a user has running here."""
+    root = tmp_path_factory.mktemp("project")
+    _copy_project(root)
+    settings = LocalSettings(root=root, port=_port())
+    guard_log = root / "guard.log"
+    with pytest.MonkeyPatch.context() as patch:
+        _guard_lambdas(patch, guard_log)
+        engine = engines.start_engine(settings)
+    with engine:
+        build(settings)
+        deploy(settings)
+        target = local_target(settings)
+        source = event_source(settings, target.outputs.dispatcher_function_name)
+        source.start()
+        try:
+            with ticking(target, target.outputs.watchdog_function_name, WATCHDOG_EVERY_S):
+                yield Stack(settings, target, guard_log)
+        finally:
+            source.stop(timeout_s=1.0)
+
+
+def _copy_project(root: Path) -> None:
+    for part in PARTS:
+        place = PROJECT / part
+        if place.is_dir():
+            shutil.copytree(place, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(place, root / part)
+
+
+def _port() -> int:
+    """The port that these tests prefer, or any."""
+    for wanted in (4660, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOCAL_HOST, wanted))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise AssertionError("this machine has no free port")
+
+
+def _guard_lambdas(patch: pytest.MonkeyPatch, log: Path) -> None:
+    """Give the engine, and so its Lambda processes, the guard on their path; the product keeps PYTHONPATH out."""
+    environment = engines._environment
+    folder = Path(hook.__file__).parent / "inside_lambdas"
+
+    def with_guard(settings: LocalSettings) -> dict[str, str]:
+        return environment(settings) | {"PYTHONPATH": str(folder), hook.LOG_VARIABLE: str(log)}
+
+    patch.setattr(engines, "_environment", with_guard)
+    patch.setenv("SAM_CLI_POLL_DELAY", os.environ.get("SAM_CLI_POLL_DELAY", "0.3"))

@@ -1,0 +1,109 @@
+"""A deployed stack, as the end-to-end tests use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keyturn_cli.facts import Facts, gather
+from keyturn_cli.progress import Watch
+from keyturn_cli.putter import Put, Putter
+from keyturn_cli.records import Record
+from keyturn_cli.store import Store
+from keyturn_cli.target import Target
+from keyturn_local.settings import LocalSettings
+
+from keyturn.core.state import KeyState, Phase
+
+LOOK_EVERY_S = 0.3
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the tests know of it."""
+
+    settings: LocalSettings
+    target: Target
+    guard_log: Path
+
+    @property
+    def store(self) -> Store:
+        """Reads its tables."""
+        return Store.of(self.target)
+
+    def put(self, records: Sequence[tuple[str, bytes]]) -> list[Put]:
+        """Put records into the stream, keeping the order of each key."""
+        made = (Record(key, data, number) for number, (key, data) in enumerate(records, start=1))
+        putter = Putter(self.target.client("kinesis"), self.target.outputs.stream_name)
+        return [put for call in putter.put(made) for put in call]
+
+    def follow(self, puts: Sequence[Put], limit_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until nothing becomes of the records any more."""
+        watch = Watch(self.store, since_ms=puts[0].at_ms)
+        watch.add(puts)
+        deadline_s = time.monotonic() + limit_s
+        while not (standing := watch.look()).is_over:
+            assert time.monotonic() < deadline_s, f"not through after {limit_s} s: {standing}"
+            meanwhile()
+            time.sleep(LOOK_EVERY_S)
+
+    def facts(self, puts: Sequence[Put]) -> Facts:
+        """Gather what became of the records."""
+        return gather(self.store, puts, is_whole=False, is_local=True)
+
+    def state(self, key: str) -> KeyState:
+        """Read a key's state."""
+        return self.store.states([key])[key]
+
+    def until_done(self, key: str, count: int, limit_s: float = 60) -> None:
+        """Wait until a key is idle and has finished so many events."""
+        deadline_s = time.monotonic() + limit_s
+        while not ((state := self.state(key)).phase is Phase.IDLE and state.finished == count):
+            assert time.monotonic() < deadline_s, f"not done after {limit_s} s: {state}"
+            time.sleep(LOOK_EVERY_S)
+
+    def steps_done(self, key: str) -> list[str]:
+        """Name the steps that had an effect for a key, in their order."""
+        effects = sorted(self.store.ledger().effects, key=lambda effect: effect.turn)
+        return [effect.step for effect in effects if effect.place.key == key]
+
+    def invoke(self, function_name: str, payload: Mapping[str, Any]) -> Any:
+        """Invoke a function; fails when it raised."""
+        answer = self.target.patient_client("lambda", 60).invoke(
+            FunctionName=function_name, Payload=json.dumps(payload).encode()
+        )
+        body = answer["Payload"].read()
+        assert "FunctionError" not in answer, body[:500]
+        return json.loads(body)
+
+    def kill_one(self, name: str) -> bool:
+        """Kill a Lambda process of a function as nothing can prepare for; False when none runs."""
+        for process, command in _processes():
+            if str(self.settings.state_dir) in command and f"-{self.settings.stack_name}-{name}-" in command:
+                os.kill(process, signal.SIGKILL)
+                return True
+        return False
+
+    def log_lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """Yield the JSON lines that a function logged."""
+        pages = self.target.client("logs").get_paginator("filter_log_events")
+        for page in pages.paginate(logGroupName=f"/aws/lambda/{self.settings.stack_name}-{name}"):
+            for event in page["events"]:
+                for line in event["message"].splitlines():
+                    if line.startswith("{"):
+                        yield json.loads(line)
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    listing = subprocess.run(["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=True).stdout
+    for line in listing.splitlines():
+        process, _, command = line.strip().partition(" ")
+        if "ministack-lambda" in command:
+            yield int(process), command
