@@ -379,8 +379,12 @@ class World:
             elif self.is_settled():
                 return
             else:
-                self.now_ms += chance.choice([500, 2_000, 10_000])
+                self.now_ms = max(self.now_ms + 1, self._next_ms()) + chance.choice([0, 500, 5_000])
         raise AssertionError(f"keys never came to rest: {[s for s in self.key_states().values() if not rests(s)]}")
+
+    def _next_ms(self) -> int:
+        """When something happens next that nobody need wait for."""
+        return min([self.next_pass_ms, *(message.due_ms for message in self.messages)])
 
     def is_settled(self) -> bool:
         """Whether every key is idle, or parked with nothing to divert, and nothing runs."""
