@@ -48,7 +48,7 @@ def _explain(settings: LocalSettings, outputs: StackOutputs, screen: Screen) -> 
 Up: stack {settings.stack_name} at {settings.endpoint_url}, stream {outputs.stream_name}
 
   push events      make push FILE=orders.jsonl ARGS='--wait'
-  use the AWS CLI  export AWS_ENDPOINT_URL={settings.endpoint_url} AWS_REGION={settings.region} \\
+  use the AWS CLI  export AWS_ENDPOINT_URL={settings.endpoint_url} AWS_DEFAULT_REGION={settings.region} \\
                           AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
                    aws dynamodb scan --table-name {outputs.state_table_name} --max-items 5
   logs             {settings.state_dir}/engine.log (engine and functions), poller.log (event source)

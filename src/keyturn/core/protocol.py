@@ -315,7 +315,9 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
 
 
 def _wait_for_slot(state: KeyState, now_ms: int) -> Transition:
-    waiting = replace(state, phase=Phase.WAITING, waits_for=WaitsFor.SLOT, waiting_since_ms=now_ms, turn=0)
+    # A retry waits since its event came, not since it failed: at the end of a long queue it would come minutes late.
+    since_ms = state.run.slice.arrived_at_ms if state.run else now_ms
+    waiting = replace(state, phase=Phase.WAITING, waits_for=WaitsFor.SLOT, waiting_since_ms=since_ms, turn=0)
     return Transition(waiting, actions=(Emit(Count.WAITING), *_slot_given_up(state)))
 
 
