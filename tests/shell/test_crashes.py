@@ -116,6 +116,7 @@ SCENES = {
     "sequencer, success": Scene(reporting(), the_sequencer),
     "sequencer, express success": Scene(reporting("express"), the_sequencer),
     "sequencer, hang": Scene(reporting(inventory="hang once"), the_sequencer),
+    "sequencer, lost worker": Scene(reporting("express", inventory="vanish once"), the_sequencer),
     "sequencer, skip": Scene(reporting("skip", inventory="permanent"), the_sequencer),
     "sequencer, park": Scene(reporting(inventory="permanent"), the_sequencer, frozenset({"k"})),
     "sequencer, fail behind": Scene(reporting("behind", inventory="permanent"), the_sequencer, frozenset({"k"})),

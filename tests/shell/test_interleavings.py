@@ -6,7 +6,7 @@ import pytest
 
 from tests.shell.world import World
 
-MISBEHAVIOUR = ["", "", "", "", "fail once", "fail", "permanent", "hang once", "hang"]
+MISBEHAVIOUR = ["", "", "", "", "fail once", "fail", "permanent", "hang once", "vanish once", "hang"]
 KINDS = ["standard", "express", "batch", "skip", "behind"]
 
 

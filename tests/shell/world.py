@@ -84,6 +84,10 @@ class Hang(BaseException):
     """The worker never answers: its task times out, and it may act until its Lambda's own timeout."""
 
 
+class Vanish(BaseException):
+    """The call to the worker breaks: Step Functions knows nothing of it, and it may act until its Lambda's timeout."""
+
+
 @dataclass(frozen=True)
 class Effect:
     """What a worker did, and until when it may have gone on doing so."""
@@ -244,7 +248,7 @@ class World:
         except Hang:
             self.now_ms += 4_000
             error, cause = "States.Timeout", ""
-        except Killed:
+        except (Killed, Vanish):
             error, cause = "Lambda.Unknown", ""
         except KeyturnError as raised:
             error, cause = type(raised).__name__, str(raised)
@@ -257,7 +261,8 @@ class World:
             wanted = event.data.get(step.step, "")
             tries = sum(effect.idempotency_key == step.idempotency_key for effect in self.effects)
             hangs = wanted == "hang" or (wanted == "hang once" and tries == 0)
-            ended_by_ms = began_at_ms + WORKER_TIMEOUT_MS if hangs else self.now_ms
+            vanishes = wanted == "vanish once" and tries == 0
+            ended_by_ms = began_at_ms + WORKER_TIMEOUT_MS if hangs or vanishes else self.now_ms
             if wanted == "permanent":
                 raise Permanent("no such card")
             self.effects.append(
@@ -268,6 +273,8 @@ class World:
             )  # fmt: skip
             if hangs:
                 raise Hang
+            if vanishes:
+                raise Vanish
             if wanted == "fail" or (wanted == "fail once" and tries == 0):
                 raise OSError("no answer from the provider")
             return {"did": step.step}

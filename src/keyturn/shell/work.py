@@ -100,6 +100,8 @@ def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tup
 def _bind(bench: Workbench, task: Task, state: KeyState) -> Permission:
     command = Bind(task.header.fence, task.execution_id)
     bound = transition(state, command, bench.clock(), bench.settings.rules)
+    if bound.refusal is not None:
+        return Permission.REFUSED
     bench.keys.save(bound.state)
     return Permission.GRANTED
 
