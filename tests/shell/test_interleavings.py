@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tests.shell.faults import Fault
 from tests.shell.world import World
 
 MISBEHAVIOUR = ["", "", "", "", "fail once", "fail", "permanent", "hang once", "vanish once", "hang"]
@@ -27,5 +28,24 @@ def test_any_order_of_everything_keeps_the_guarantees(seed: int) -> None:
             moves = world.moves()
             if moves:
                 chance.choice(moves)()
+    world.settle(chance)
+    world.check()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_faults_one_upon_another_keep_the_guarantees(seed: int) -> None:
+    """First anything may die, lose its answer or be throttled at any time; then faults stop, and all comes to rest."""
+    chance = random.Random(1_000 + seed)  # noqa: S311 - reproducible, no secret
+    world = World(max_in_flight_runs=2, index_buckets=1)
+    for _ in range(16):
+        world.put(f"k{chance.randrange(3)}", chance.choice(KINDS), inventory=chance.choice(["", "", "vanish once"]))
+    for _ in range(80):
+        world.faults.arm(chance.randrange(1, 25), chance.choice(list(Fault)))
+        moves = world.moves()
+        if moves:
+            chance.choice(moves)()
+        else:
+            world.now_ms += 2_000
+        world.faults.arm(None)
     world.settle(chance)
     world.check()
