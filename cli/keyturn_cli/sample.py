@@ -17,7 +17,7 @@ from keyturn.core.event import Reason
 from keyturn_cli.sample_shop import ShopEvent, is_shipped, lifecycle, regular, scans
 
 EVENTS: Final = 1_000
-KEYS: Final = 160
+KEYS: Final = 110
 
 _RESENT: Final = 24
 _BAD_ON_A_KEY_OF_THEIR_OWN: Final = 2

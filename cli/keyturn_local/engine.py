@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp
 from keyturn_local.ports import require_free
 from keyturn_local.preflight import check_python, tool
 from keyturn_local.processes import end_group
+from keyturn_local.scratch import make_scratch, remove_scratch, scratch_dir
 from keyturn_local.settings import LOCAL_HOST, LocalSettings, engine_environment
 from keyturn_local.state import EngineState, Noted
 
@@ -169,7 +169,8 @@ def _noted(settings: LocalSettings) -> EngineState:
 
 
 def _spawn(settings: LocalSettings, *, detached: bool) -> Engine:
-    (settings.state_dir / "tmp").mkdir(parents=True, exist_ok=True)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    make_scratch(settings)
     command = [sys.executable, "-m", "ministack"]
     with _log_path(settings).open("wb") as log:
         started = subprocess.Popen(  # noqa: S603  our own guard with our own arguments
@@ -204,7 +205,7 @@ def _environment(settings: LocalSettings) -> dict[str, str]:
         "LAMBDA_WARM_TTL_SECONDS": "120",
         # A Docker daemon on the machine is none of the engine's business: it would look there for containers to remove.
         "DOCKER_HOST": f"unix://{settings.state_dir / 'no-docker'}",
-        "TMPDIR": str(settings.state_dir / "tmp"),  # unpacked functions; removed with the engine
+        "TMPDIR": str(scratch_dir(settings)),  # unpacked functions; removed with the engine
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -227,6 +228,6 @@ def _wait_until_healthy(engine: Engine, *, limit_s: float) -> None:
 
 def _clean_up(settings: LocalSettings) -> None:
     state.forget(settings.state_dir)
-    shutil.rmtree(settings.state_dir / "tmp", ignore_errors=True)
+    remove_scratch(settings)
     for left in settings.state_dir.glob("checkpoints-*.json"):
         left.unlink(missing_ok=True)  # positions in a stream that is gone with its engine

@@ -19,6 +19,7 @@ from keyturn_local.engine import find_running, is_healthy, start_engine, stop_ru
 from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp, MappingError, PortTaken, PythonTooOld, ToolMissing
 from keyturn_local.preflight import check_python, tool
 from keyturn_local.processes import Process, group_members, process
+from keyturn_local.scratch import scratch_dir
 from keyturn_local.settings import LOCAL_HOST, LocalSettings
 
 from tests.local.functions import client, create_function, create_mapping, create_stream
@@ -67,7 +68,7 @@ def test_a_stopped_engine_leaves_no_process_and_no_note(settings: LocalSettings)
     assert not group_members(group)
     assert find_running(settings) is None
     assert not state.path_of(settings.state_dir).exists()
-    assert not (settings.state_dir / "tmp").exists()
+    assert not scratch_dir(settings).exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
