@@ -121,7 +121,7 @@ KEYS_MIN: Final = len(_MISBEHAVIOURS) + len(_ODD_KEYS) + 1
 def sample_stream(*, seed: int = 1, events: int = EVENTS, keys: int = KEYS) -> Sample:
     """Make a stream of `events` records (bad and repeated ones included) over `keys` orders.
 
-    About half of the default's records are carrier scans. Another seed names other orders, so that it may go into the
+    Two thirds of the default's records are carrier scans. Another seed names other orders, so that it may go into the
     same stack. Raises ValueError when `events` leave no room for the lives of that many orders.
     """
     if keys < KEYS_MIN:

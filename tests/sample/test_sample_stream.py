@@ -35,14 +35,14 @@ def order_keys(sample: Sample) -> set[str]:
 
 
 def test_it_is_large_enough_to_show_something() -> None:
-    """1,000 records over more than 100 keys of very unequal length, about half of them carrier scans."""
+    """1,000 records over more than 100 keys of very unequal length, two thirds of them carrier scans."""
     assert len(SAMPLE.records) == EVENTS == SAMPLE.expectations.records >= 1_000
     assert SAMPLE.expectations.keys == KEYS >= 100
     lengths = sorted(Counter(sent.key for sent in SAMPLE.records).values())
     assert lengths[0] <= 3
     assert lengths[-1] >= 25
     scans = sum(b"shop.order.tracked" in sent.data for sent in SAMPLE.records)
-    assert 0.4 * EVENTS < scans < 0.65 * EVENTS
+    assert 0.5 * EVENTS < scans < 0.75 * EVENTS
 
 
 def test_it_is_the_same_each_time() -> None:
@@ -119,7 +119,7 @@ def test_every_trouble_is_there() -> None:
 
 def test_orders_without_room_are_refused() -> None:
     """The message says how many events it takes."""
-    with pytest.raises(ValueError, match="160 orders need"):
+    with pytest.raises(ValueError, match=f"{KEYS} orders need"):
         sample_stream(events=100)
     with pytest.raises(ValueError, match="at least"):
         sample_stream(keys=1)
