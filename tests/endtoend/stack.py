@@ -18,6 +18,7 @@ from keyturn_cli.putter import Put, Putter
 from keyturn_cli.records import Record
 from keyturn_cli.store import Store
 from keyturn_cli.target import Target
+from keyturn_local.scratch import scratch_dir
 from keyturn_local.settings import LocalSettings
 
 from keyturn.core.state import KeyState, Phase
@@ -86,7 +87,7 @@ class Stack:
     def kill_one(self, name: str) -> bool:
         """Kill a Lambda process of a function as nothing can prepare for; False when none runs."""
         for process, command in _processes():
-            if str(self.settings.state_dir) in command and f"-{self.settings.stack_name}-{name}-" in command:
+            if str(scratch_dir(self.settings)) in command and f"-{self.settings.stack_name}-{name}-" in command:
                 os.kill(process, signal.SIGKILL)
                 return True
         return False

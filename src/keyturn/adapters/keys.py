@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from keyturn.adapters.table import Item, ItemExists, Table
+from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind
 from keyturn.core.state import KeyState, Parked, Phase, Run, Slice, WaitsFor, bucket_of, due
@@ -55,7 +56,7 @@ class KeyStore:
             self.table.put_if(self._encode(saved), condition, values)
         except ItemExists as occupied:
             standing = decode_state(state.key, occupied.item) if occupied.item else KeyState(state.key)
-            raise Conflict(f"key {state.key!r} moved on from version {state.version}", standing) from occupied
+            raise Conflict(f"key {key_hash(state.key)} moved on from version {state.version}", standing) from occupied
         return saved
 
     def _encode(self, state: KeyState) -> Item:

@@ -42,7 +42,7 @@ class Table:
 
     def get(self, pk: str, sk: str) -> Item | None:
         """Read one item, strongly consistent."""
-        with translated(f"reading {pk}/{sk}"):
+        with translated("reading an item of the state table"):
             answer = self.client.get_item(TableName=self.name, Key=_key(pk, sk), ConsistentRead=True)
         return decode_item(answer["Item"]) if "Item" in answer else None
 
@@ -76,7 +76,7 @@ class Table:
         """Write an item if `condition` holds; raises ItemExists with the item in the way."""
         arguments: dict[str, Any] = {"ExpressionAttributeValues": encode_values(values)} if values else {}
         try:
-            with translated(f"writing {item['pk']}/{item['sk']}"):
+            with translated("writing an item of the state table"):
                 try:
                     self.client.put_item(
                         TableName=self.name,

@@ -12,6 +12,7 @@ from typing import Final, assert_never
 from keyturn.core import commands as ask
 from keyturn.core.actions import Record, RecordAttempt, RecordDeadLetter
 from keyturn.core.log_entry import LogEntry, cut_slice
+from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.protocol import Transition, transition
 from keyturn.core.state import KeyState, Run
@@ -60,7 +61,9 @@ class Change:
                 current = conflict.standing
                 continue
             return Applied(standing, decided, has_changed=decided.refusal is None)
-        raise Conflict(f"key {self.key!r} was changed by others {_CONFLICTS_MAX} times in a row; try again", current)
+        raise Conflict(
+            f"key {key_hash(self.key)} was changed by others {_CONFLICTS_MAX} times in a row; try again", current
+        )
 
     def next_between(self, cursor: Position, tail: Position, has_slot: Callable[[], bool]) -> ask.Next | None:
         """Read from the log what the key would run behind `cursor`; None when nothing is admitted there.
@@ -106,13 +109,15 @@ class Change:
             self.entries[bounds] = self.platform.log.read(self.key, *bounds)
         found = self.entries[bounds]
         if len(found) != run.slice.count:
-            raise StoreError(f"key {self.key!r}: the log holds {len(found)} of the run's {run.slice.count} events")
+            raise StoreError(
+                f"key {key_hash(self.key)}: the log holds {len(found)} of the run's {run.slice.count} events"
+            )
         return found
 
 
 def log_is_short(key: str, cursor: Position, tail: Position) -> StoreError:
     """Say that events are gone from the log that were admitted."""
     return StoreError(
-        f"key {key!r}: the log holds nothing between {cursor or 'its start'} and {tail}, though events were admitted "
-        "there. Restore the table from its backup."
+        f"key {key_hash(key)}: the log holds nothing between {cursor or 'its start'} and {tail}, though events were "
+        "admitted there. Restore the table from its backup."
     )

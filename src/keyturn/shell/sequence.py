@@ -32,7 +32,9 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     if refusal is None:
         _report(platform, header, verdict.ending)
     telemetry.logger().info(
-        "run finished", extra=fields | {"outcome": verdict.ending.outcome, "reason": verdict.ending.reason}
+        # Not the reason: a worker's message may quote its event. The attempt record keeps it.
+        "run finished",
+        extra=fields | {"outcome": verdict.ending.outcome, "clean": verdict.ending.clean},
     )
     return {"outcome": verdict.ending.outcome.value, "refusal": refusal}
 

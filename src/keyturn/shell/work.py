@@ -15,6 +15,7 @@ from keyturn.adapters.table import Table
 from keyturn.core.commands import Bind
 from keyturn.core.event import Event
 from keyturn.core.log_entry import PayloadReference
+from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.protocol import transition
 from keyturn.core.state import Clock, KeyState
@@ -94,7 +95,9 @@ def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tup
             return _bind(bench, task, state), stored
         except Conflict as conflict:
             state = conflict.standing
-    raise Conflict(f"key {header.key!r} was changed by others {_BIND_TRIES_MAX} times in a row; try again", state)
+    raise Conflict(
+        f"key {key_hash(header.key)} was changed by others {_BIND_TRIES_MAX} times in a row; try again", state
+    )
 
 
 def _bind(bench: Workbench, task: Task, state: KeyState) -> Permission:
