@@ -4,10 +4,17 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.guard import hook
 
 hook.install()
+
+# No deadline: how long an example takes says more about the machine than about the code. A property that fails in CI
+# must fail the same way again; on a developer's machine each run looks elsewhere.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
 
