@@ -205,6 +205,7 @@ def _environment(settings: LocalSettings) -> dict[str, str]:
         "LAMBDA_WARM_TTL_SECONDS": "120",
         # A Docker daemon on the machine is none of the engine's business: it would look there for containers to remove.
         "DOCKER_HOST": f"unix://{settings.state_dir / 'no-docker'}",
+        guard.SCRATCH: str(scratch_dir(settings)),
         "TMPDIR": str(scratch_dir(settings)),  # unpacked functions; removed with the engine
         "PYTHONUNBUFFERED": "1",
     }

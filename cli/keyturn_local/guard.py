@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from types import FrameType
 GRACE_S = 1.0
 """Between SIGTERM and SIGKILL: the engine keeps nothing that would need a longer goodbye."""
 _CHECK_S = 0.25
+
+SCRATCH = "KEYTURN_SCRATCH"
+"""Names the folder that goes away with the group."""
 
 
 def main(arguments: list[str]) -> None:
@@ -55,6 +59,8 @@ def _end(command: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         pass
     finally:
+        if scratch := os.environ.get(SCRATCH):
+            shutil.rmtree(scratch, ignore_errors=True)  # may lie in memory, and nobody else is left to remove it
         os.killpg(os.getpgrp(), signal.SIGKILL)  # the guard itself is the last member
 
 

@@ -86,6 +86,7 @@ def test_an_engine_ends_with_the_process_that_started_it(settings: LocalSettings
         start_hanging_function(settings, group)
         parent.send_signal(number)
     until(gone(group), what="the end of the engine")
+    assert not scratch_dir(settings).exists()
 
 
 def test_a_detached_engine_is_stopped_by_another_command(settings: LocalSettings) -> None:
