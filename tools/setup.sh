@@ -18,8 +18,8 @@ fail() {
   exit 1
 }
 
-checksum() { # of a lock and of what the command line's own installation depends on
-  cat "$1" pyproject.toml | cksum
+checksum() { # of a lock and of what the command line's own installation depends on, its packages' names among it
+  { cat "$1" pyproject.toml; ls -d src/*/__init__.py cli/*/__init__.py; } | cksum
 }
 
 is_installed() { # by the stamp of one lock; the interpreter may have gone since
