@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 
-from keyturn_local import state
 from keyturn_local.engine import last_lines, note_poller
 from keyturn_local.errors import MappingError
 from keyturn_local.processes import end_group
@@ -17,7 +15,7 @@ from keyturn_local.settings import LocalSettings, engine_environment
 def start_event_source(settings: LocalSettings, function_name: str) -> int:
     """Start it, wait until it reads, note it down for `keyturn down`; its process id. Raises MappingError.
 
-    It reads the mapping once: after a deploy that changed it, stop_event_source first, then start it anew.
+    It reads the mapping once: a deploy that changes it takes `keyturn down` and `keyturn up`.
     """
     log = settings.state_dir / "poller.log"
     with log.open("ab") as sink:
@@ -41,16 +39,6 @@ def start_event_source(settings: LocalSettings, function_name: str) -> int:
         reason = said.removeprefix("error: ") or " / ".join(last_lines(log, 2)) or "it said nothing"
         raise MappingError(f"the event source did not start: {reason}. Log: {log}")
     return started.pid
-
-
-def stop_event_source(settings: LocalSettings) -> None:
-    """End the noted background event source, if there is one. The engine goes on."""
-    noted = state.read(settings.state_dir)
-    if noted is None or noted.poller is None:
-        return
-    if noted.poller.group:
-        end_group(noted.poller.pid, grace_s=2.0)
-    state.write(settings.state_dir, replace(noted, poller=None))
 
 
 def _first_line(started: subprocess.Popen[bytes]) -> str:

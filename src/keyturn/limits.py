@@ -6,14 +6,8 @@ EXECUTION_INPUT_BYTES_MAX: Final = 262_144
 """Step Functions quota on the input or output of a task, state or execution, Standard and Express. Hard.
 Source: AWS Step Functions Developer Guide, "Service quotas"."""
 
-EXECUTION_NAME_CHARACTERS_MAX: Final = 80
-"""Source: StartExecution API reference, `name`."""
-
 ITEM_BYTES_MAX: Final = 409_600
 """DynamoDB's item size with attribute names. Source: DynamoDB Developer Guide, "Service, account, and table quotas"."""
-
-INVOCATION_BYTES_MAX: Final = 6_291_456
-"""Payload of a synchronous Lambda invocation. Source: Lambda quotas."""
 
 BATCH_WRITE_ITEMS_MAX: Final = 25
 BATCH_GET_ITEMS_MAX: Final = 100

@@ -134,8 +134,7 @@ def _wait_for_handlers(pid: int) -> None:
     """Until the process catches SIGTERM; before, the interpreter itself is still starting."""
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
-        time.sleep(3)
-        return
+        pytest.skip("only /proc tells which signals a process catches")
     for _ in range(1000):
         caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
         if int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1:

@@ -48,7 +48,7 @@ from keyturn.core.actions import (
 )
 from keyturn.core.naming import execution_name
 from keyturn.core.route import Exhaustion, Kind, Route
-from keyturn.core.state import KeyState, Parked, Phase, Run, Slice, WaitsFor
+from keyturn.core.state import KeyState, Parked, Phase, Run, WaitsFor
 
 NO_ROUTE: Final = "no route of this deployment fits the event's type any more"
 
@@ -350,5 +350,3 @@ _HANDLERS: Final[Mapping[type[ask.Command], _Handler]] = {
     ask.GiveUp: _give_up,
     ask.Divert: _divert,
 }
-
-__all__ = ["ACCEPTS", "NO_ROUTE", "Refusal", "Rules", "Slice", "Transition", "transition"]
