@@ -14,6 +14,7 @@ from keyturn_cli.demo import demo
 from keyturn_cli.down import down
 from keyturn_cli.errors import CliError
 from keyturn_cli.invoke import invoke
+from keyturn_cli.parked import resume, skip
 from keyturn_cli.push import push
 from keyturn_cli.up import up
 
@@ -21,11 +22,11 @@ app = typer.Typer(
     help="Run Step Functions workflows from a Kinesis stream, strictly in order within a key.",
     epilog="Begin with: keyturn demo",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down):
+for command in (demo, up, push, invoke, down, resume, skip):
     app.command()(command)
 
 

@@ -5,7 +5,9 @@ CliError
 ├── BadLine         a line of the input can't become a record
 ├── BadInput        the input as a whole can't be read
 ├── PutFailed       the stream didn't take the rest
-└── NotDone         the stack didn't finish in time
+├── NotDone         the stack didn't finish in time
+├── NotFound        there is no such key, event, record or plan
+└── Refused         what was asked doesn't fit the state that things are in; nothing was changed
 """
 
 from __future__ import annotations
@@ -36,3 +38,11 @@ class PutFailed(CliError):
 
 class NotDone(CliError):
     """The stack didn't finish what was put within the limit."""
+
+
+class NotFound(CliError):
+    """There is no such key, event, record or plan."""
+
+
+class Refused(CliError):
+    """The stack refuses what was asked, in its own words."""

@@ -41,6 +41,7 @@ class StackOutputs:
     dispatcher_function_name: str
     sequencer_function_name: str
     watchdog_function_name: str
+    operator_function_name: str
 
 
 def build(settings: LocalSettings, arguments: Sequence[str] = ()) -> None:

@@ -4,7 +4,9 @@ KeyturnError
 ├── SettingsError          the environment of a function is incomplete or out of range
 ├── StoreError             the state table refused or failed a call
 │   ├── Conflict           somebody else changed the key first; load it again
-│   └── Throttled          the service asks to slow down, or is failing; nothing was lost, try later
+│   ├── Throttled          the service asks to slow down, or is failing; nothing was lost, try later
+│   └── LogIncomplete      events that were admitted aren't in the log
+├── CannotOperate          what an operator asks doesn't fit the state that things are in; nothing was changed
 ├── CannotStart            a run can never start as it is (its input or its state machine is wrong)
 ├── PayloadError           a claim-checked payload is missing or not what was stored
 ├── StepFailed             a worker's function raised: Step Functions may try the task again
@@ -41,6 +43,14 @@ class Conflict(StoreError):
 
 class Throttled(StoreError):
     """AWS throttled or failed the call after our retries; the caller leaves the work for a redelivery."""
+
+
+class LogIncomplete(StoreError):
+    """The log lacks events that were admitted: its key is parked until somebody has looked."""
+
+
+class CannotOperate(KeyturnError):
+    """What an operator asks doesn't fit the state that things are in; the message says which, and what fits."""
 
 
 class CannotStart(StoreError):

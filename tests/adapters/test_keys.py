@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from keyturn.adapters.index import DueIndex
 from keyturn.adapters.keys import KeyStore, decode_state, encode_state
 from keyturn.adapters.table import Table, decode_item, encode_item
+from keyturn.core import commands as ask
 from keyturn.core.positions import position
 from keyturn.core.route import Kind
-from keyturn.core.state import KeyState, Parked, Phase, Queue, Run, Slice, WaitsFor
+from keyturn.core.state import Hold, KeyState, Parked, Phase, Queue, Replay, Run, Slice, Span, WaitsFor
 from keyturn.errors import Conflict
 from tests.adapters.aws import edited, sent_twice
 from tests.core import states as make
@@ -23,7 +24,13 @@ counts = st.integers(0, 2**53)
 positions = st.builds(position, st.integers(0, 9_999), st.integers(0, 10**56 - 1).map(str), st.integers(0, 999_999))
 texts = st.text(min_size=1, max_size=40)
 slices = st.builds(Slice, positions, positions, counts, texts, times)
-runs = st.builds(Run, slices, counts, texts, st.sampled_from(Kind), times, times, texts, st.none() | texts)
+runs = st.builds(
+    Run, slices, counts, texts, st.sampled_from(Kind), times, times, texts, st.none() | texts, counts, times
+)
+spans = st.builds(Span, positions, positions)
+replays = st.builds(
+    Replay, texts, times, counts, st.lists(spans, min_size=1, max_size=3).map(tuple), positions, st.booleans()
+)
 states = st.builds(
     KeyState,
     key=st.text(min_size=1, max_size=256),
@@ -42,6 +49,9 @@ states = st.builds(
     not_before_ms=times,
     pending_since_ms=times,
     parked=st.none() | st.builds(Parked, times, texts, st.booleans()),
+    hold=st.none() | st.builds(Hold, times, texts, texts),
+    held_route=st.just("") | texts,
+    replay=st.none() | replays,
 )
 
 
@@ -54,7 +64,7 @@ def test_any_state_comes_back_as_it_was_written(state: KeyState) -> None:
 @given(states)
 def test_attributes_of_a_later_format_are_passed_over(state: KeyState) -> None:
     """Functions of two formats run beside each other while a deploy is under way."""
-    item = encode_state(state) | {"hold": {"by": "somebody"}, "release": 7}
+    item = encode_state(state) | {"quota": {"by": "somebody"}, "release": 7}
     item = {name: {**value, "later": 1} if isinstance(value, dict) else value for name, value in item.items()}
     assert decode_state(state.key, decode_item(encode_item(item))) == state
 
@@ -116,6 +126,7 @@ class TestIndex:
         self.save(store, "waiting", make.waiting_for_slot())
         self.save(store, "retry", make.waiting_for_time())
         self.save(store, "parked", make.parked())
+        self.save(store, "held", make.after(make.waiting_for_slot(), ask.Hold(ask.Operator("me", "to look"))))
         running = self.save(store, "running", make.bound())
         self.save(store, "idle", make.idle())
         found = {queue: [entry.key for entry in index.heads(queue)] for queue in Queue}

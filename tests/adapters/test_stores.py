@@ -25,7 +25,7 @@ from keyturn.core.event import Reason, Rejection
 from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.route import Kind
 from keyturn.core.state import START, Queue, Run
-from keyturn.errors import CannotStart, PayloadError, StoreError, Throttled
+from keyturn.errors import CannotStart, Conflict, PayloadError, StoreError, Throttled
 from tests.adapters.aws import Edited, edited, refused, sent_twice, silent
 from tests.core import states as make
 from tests.core.states import at
@@ -91,7 +91,7 @@ class TestSteps:
     def test_any_json_comes_back(self, table: Table, value: Any) -> None:
         steps = StepStore(table, 100)
         assert steps.store("k", 0, self.result(value)) == value
-        _state, stored = steps.load("k", 0, "inventory", [at(1), at(2)])
+        _state, stored = steps.load("k", [0], "inventory", [at(1), at(2)])
         assert stored == {at(1): value}
 
     def test_the_first_writers_result_stands(self, table: Table) -> None:
@@ -102,24 +102,37 @@ class TestSteps:
     def test_another_generation_or_step_is_another_result(self, table: Table) -> None:
         steps = StepStore(table, 100)
         steps.store("k", 0, self.result(1))
-        assert steps.load("k", 1, "inventory", [at(1)])[1] == {}
-        assert steps.load("k", 0, "payment", [at(1)])[1] == {}
+        assert steps.load("k", [1], "inventory", [at(1)])[1] == {}
+        assert steps.load("k", [0], "payment", [at(1)])[1] == {}
 
     def test_the_key_state_comes_with_them(self, table: Table) -> None:
         saved = KeyStore(table, 8, 60_000).save(replace(make.bound(), version=0))
-        assert StepStore(table, 100).load("k", 0, "inventory", [at(1)]) == (saved, {})
+        assert StepStore(table, 100).load("k", [0], "inventory", [at(1)]) == (saved, {})
 
 
 class TestOutcomes:
-    def test_an_attempt_is_recorded_once_even_if_the_answer_was_lost(self, table: Table) -> None:
-        outcomes = OutcomeStore(edited(table, put_item=sent_twice), 100)
-        run = make.bound().run
-        assert run is not None
-        outcomes.record_attempt("k", RecordAttempt(run, 1, "failed", "first", NOW_MS))
-        outcomes.record_attempt("k", RecordAttempt(run, 1, "failed", "second", NOW_MS + 9))
+    def test_an_attempt_is_recorded_with_the_state_that_ends_it_or_not_at_all(self, table: Table) -> None:
+        """A compare-and-set that lost leaves no record behind."""
+        keys, outcomes = KeyStore(table, 8, 60_000), OutcomeStore(table, 100)
+        state = replace(make.bound(), version=0)
+        assert state.run is not None
+        record = outcomes.attempt("k", RecordAttempt(state.run, 1, "failed", "first", NOW_MS))
+        saved = keys.save(state, [record])
+        later = outcomes.attempt("k", RecordAttempt(state.run, 2, "failed", "second", NOW_MS + 9))
+        with pytest.raises(Conflict) as conflict:
+            keys.save(replace(state, turn=state.turn + 1), [later])
+        assert conflict.value.standing == saved
         found = table.get("key#k", f"attempt#{at(1)}#{1:012d}")
         assert found is not None
         assert (found["reason"], found["execution_id"]) == ("first", "x")
+        assert table.get("key#k", f"attempt#{at(1)}#{2:012d}") is None
+
+    def test_a_transaction_whose_answer_was_lost_is_no_conflict(self, table: Table) -> None:
+        keys = KeyStore(edited(table, transact_write_items=sent_twice), 8, 60_000)
+        state = replace(make.bound(), version=0)
+        assert state.run is not None
+        record = OutcomeStore(table, 100).attempt("k", RecordAttempt(state.run, 1, "failed", "first", NOW_MS))
+        assert keys.save(state, [record]).version == 1
 
     def test_a_dead_letter_has_one_place_whenever_it_is_written(self, table: Table) -> None:
         outcomes = OutcomeStore(table, 100)

@@ -124,7 +124,7 @@ class World:
     def _note_dead(self, held: Key, records: tuple[Record, ...]) -> None:
         for record in records:
             if isinstance(record, RecordDeadLetter):
-                cut = record.run.slice
+                cut = record.slice
                 held.dead.update(place for place in held.log if cut.first <= place <= cut.last)
 
     def carry_out(self, key: str, action: Action) -> None:

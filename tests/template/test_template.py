@@ -59,6 +59,8 @@ GRANTS = {
     | {"s3:PutObject", "s3:ListBucket", "states:StartExecution", "sqs:SendMessage"},
     "SequencerFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "sqs:SendMessage"},
+    "OperatorFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
+    | {"dynamodb:DeleteItem", "sqs:SendMessage"},
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},

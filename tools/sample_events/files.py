@@ -41,6 +41,12 @@ def written() -> dict[str, str]:
             "run": placed["run"],
             "steps": [_done("inventory"), _timed_out(), _done("notification")],
         },
+        "operator/resume.json": {
+            "command": "resume",
+            "by": "arn:aws:iam::123456789012:user/sam",
+            "reason": "card service is back",
+            "key": orders.KEY,
+        },
         "watchdog/schedule.json": _schedule(),
         "watchdog/status-change.json": _status_change(placed),
         "watchdog/wake-up.json": _wake_up(),

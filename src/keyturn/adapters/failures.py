@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -26,6 +26,9 @@ _PASSING_ERRORS: Final = frozenset(
     }
 )
 
+_PASSING_CANCELLATIONS: Final = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+"""Reasons of a cancelled transaction (TransactWriteItems API reference)."""
+
 _SERVER_ERROR_STATUS: Final = 500
 
 
@@ -37,7 +40,9 @@ def code_of(error: ClientError) -> str:
 def is_passing(error: ClientError) -> bool:
     """Whether the same call may well succeed later."""
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return code_of(error) in _PASSING_ERRORS or status >= _SERVER_ERROR_STATUS
+    reasons: Any = error.response.get("CancellationReasons") or []
+    is_passing_cancellation = any(reason.get("Code") in _PASSING_CANCELLATIONS for reason in reasons)
+    return is_passing_cancellation or code_of(error) in _PASSING_ERRORS or status >= _SERVER_ERROR_STATUS
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Final
 
 from keyturn.adapters.failures import translated
 from keyturn.adapters.table import Table, encode_values
-from keyturn.core.state import Queue
+from keyturn.core.state import Queue, queue_name
 
 INDEX_NAME: Final = "due"
 _KEY: Final = "key#"
@@ -29,9 +29,22 @@ class DueIndex:
     table: Table
     buckets: int
 
-    def count(self, queue: Queue) -> int:
+    def count(self, queue: Queue, route: str = "") -> int:
         """Count the keys of a queue. Bills every entry, so its results are shared, see `capacity`."""
-        return sum(self._count(queue, bucket) for bucket in range(self.buckets))
+        name = queue_name(queue, route)
+        return sum(self._count(name, bucket) for bucket in range(self.buckets))
+
+    def listed(self, queue: Queue, route: str = "") -> Iterator[Overdue]:
+        """Yield all keys of a queue, bucket by bucket, the oldest first within each."""
+        name = queue_name(queue, route)
+        for bucket in range(self.buckets):
+            yield from self._read(name, bucket, None)
+
+    def oldest(self, queue: Queue, limit: int, route: str = "") -> list[Overdue]:
+        """Return the `limit` keys that stand longest in a queue."""
+        name = queue_name(queue, route)
+        found = [entry for bucket in range(self.buckets) for entry in self._read(name, bucket, limit)]
+        return sorted(found, key=lambda entry: entry.at_ms)[:limit]
 
     def overdue(self, queue: Queue, now_ms: int, limit: int) -> list[Overdue]:
         """Return at most `limit` keys of each bucket whose time has come, the most overdue first."""
@@ -53,23 +66,23 @@ class DueIndex:
             random.shuffle(oldest)
             yield from oldest
 
-    def _read(self, queue: Queue, bucket: int, limit: int, until_ms: int | None = None) -> Iterator[Overdue]:
+    def _read(self, name: str, bucket: int, limit: int | None, until_ms: int | None = None) -> Iterator[Overdue]:
         arguments = {"IndexName": INDEX_NAME, "KeyConditionExpression": "due_bucket = :bucket"}
-        values: dict[str, str | int] = {"bucket": f"{queue}#{bucket}"}
+        values: dict[str, str | int] = {"bucket": f"{name}#{bucket}"}
         if until_ms is not None:
             arguments["KeyConditionExpression"] += " AND due_at <= :until"
             values["until"] = until_ms
         for item in self.table.query(arguments, values, limit):
             yield Overdue(item["pk"].removeprefix(_KEY), item["due_at"])
 
-    def _count(self, queue: Queue, bucket: int) -> int:
+    def _count(self, name: str, bucket: int) -> int:
         total: int = 0
         page = {
             "TableName": self.table.name,
             "IndexName": INDEX_NAME,
             "Select": "COUNT",
             "KeyConditionExpression": "due_bucket = :bucket",
-            "ExpressionAttributeValues": encode_values({"bucket": f"{queue}#{bucket}"}),
+            "ExpressionAttributeValues": encode_values({"bucket": f"{name}#{bucket}"}),
         }
         while True:
             with translated("counting the keys of a queue"):

@@ -1,14 +1,26 @@
 """The key state item: load, and compare-and-set on its version."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from keyturn.adapters.table import Item, ItemExists, Table
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind
-from keyturn.core.state import KeyState, Parked, Phase, Run, Slice, WaitsFor, bucket_of, due
+from keyturn.core.state import (
+    Hold,
+    KeyState,
+    Parked,
+    Phase,
+    Replay,
+    Run,
+    Slice,
+    Span,
+    WaitsFor,
+    bucket_of,
+    due,
+)
 from keyturn.errors import Conflict
 
 STATE: Final = "state"
@@ -40,8 +52,10 @@ class KeyStore:
             key: decode_state(key, found[place]) if place in found else KeyState(key) for place, key in wanted.items()
         }
 
-    def save(self, state: KeyState) -> KeyState:
+    def save(self, state: KeyState, records: Sequence[Item] = ()) -> KeyState:
         """Write a state over the version it was made from, and return it with its new version.
+
+        `records` are written with it, all or nothing.
 
         Raises Conflict when the key has moved on meanwhile. An answer that was lost is no conflict: the state that
         stands there is compared as a whole.
@@ -53,7 +67,7 @@ class KeyStore:
             else ("attribute_not_exists(pk)", None)
         )
         try:
-            self.table.put_if(self._encode(saved), condition, values)
+            self.table.put_if(self._encode(saved), condition, values, records)
         except ItemExists as occupied:
             standing = decode_state(state.key, occupied.item) if occupied.item else KeyState(state.key)
             raise Conflict(f"key {key_hash(state.key)} moved on from version {state.version}", standing) from occupied
@@ -63,7 +77,7 @@ class KeyStore:
         entry = due(state, self.index_rounding_ms)
         bucket = bucket_of(state.key, self.index_buckets)
         return encode_state(state) | {
-            "due_bucket": f"{entry.queue}#{bucket}" if entry else None,
+            "due_bucket": f"{entry.family}#{bucket}" if entry else None,
             "due_at": entry.at_ms if entry else None,
         }
 
@@ -88,6 +102,9 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "not_before_ms": state.not_before_ms or None,
         "pending_since_ms": state.pending_since_ms or None,
         "parked": _encode_parked(state.parked) if state.parked else None,
+        "hold": asdict(state.hold) if state.hold else None,
+        "held_route": state.held_route or None,
+        "replay": _encode_replay(state.replay) if state.replay else None,
     }
 
 
@@ -110,6 +127,9 @@ def decode_state(key: str, item: Item) -> KeyState:
         not_before_ms=item.get("not_before_ms", 0),
         pending_since_ms=item.get("pending_since_ms", 0),
         parked=_decode_parked(item["parked"]) if "parked" in item else None,
+        hold=_decode_hold(item["hold"]) if "hold" in item else None,
+        held_route=item.get("held_route", ""),
+        replay=_decode_replay(item["replay"]) if "replay" in item else None,
     )
 
 
@@ -128,6 +148,8 @@ def _encode_run(run: Run) -> dict[str, Any]:
         "deadline_ms": run.deadline_ms,
         "execution_name": run.execution_name,
         "execution_id": run.execution_id,
+        "generation": run.generation or None,
+        "heartbeat_at_ms": run.heartbeat_at_ms or None,
     }
 
 
@@ -148,6 +170,8 @@ def _decode_run(item: Item) -> Run:
         deadline_ms=item["deadline_ms"],
         execution_name=item["execution_name"],
         execution_id=item.get("execution_id"),
+        generation=item.get("generation", 0),
+        heartbeat_at_ms=item.get("heartbeat_at_ms", 0),
     )
 
 
@@ -157,3 +181,29 @@ def _encode_parked(parked: Parked) -> dict[str, Any]:
 
 def _decode_parked(item: Item) -> Parked:
     return Parked(item["at_ms"], item["reason"], item.get("diverts", False))
+
+
+def _decode_hold(item: Item) -> Hold:
+    return Hold(item["at_ms"], item["by"], item["reason"])
+
+
+def _encode_replay(replay: Replay) -> dict[str, Any]:
+    return {
+        "id": replay.id,
+        "at_ms": replay.at_ms,
+        "generation": replay.generation or None,
+        "spans": [[span.first, span.last] for span in replay.spans],
+        "resume_at": replay.resume_at or None,
+        "is_noted": replay.is_noted or None,
+    }
+
+
+def _decode_replay(item: Item) -> Replay:
+    return Replay(
+        id=item["id"],
+        at_ms=item["at_ms"],
+        generation=item.get("generation", 0),
+        spans=tuple(Span(Position(first), Position(last)) for first, last in item["spans"]),
+        resume_at=Position(item.get("resume_at", "")),
+        is_noted=item.get("is_noted", False),
+    )

@@ -1,14 +1,17 @@
-"""Attempt records and dead letters: what became of runs that did not simply succeed."""
+"""Attempt records, dead letters, operations: what became of runs that did not simply succeed, and what people did."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Final
 
 from keyturn.adapters.keys import partition
-from keyturn.adapters.table import Table
-from keyturn.core.actions import RecordAttempt
+from keyturn.adapters.table import Item, Table
+from keyturn.core.actions import RecordAttempt, RecordOperation
 from keyturn.core.log_entry import LogEntry
 from keyturn.core.naming import key_hash
+
+ATTEMPT: Final = "attempt#"
+OPERATION: Final = "operation#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,32 +21,47 @@ class OutcomeStore:
     table: Table
     retention_s: int
 
-    def record_attempt(self, key: str, record: RecordAttempt) -> None:
-        """Store how one attempt ended. The first writer's word stands."""
+    def attempt(self, key: str, record: RecordAttempt) -> Item:
+        """Make the item that says how one attempt ended."""
         run = record.run
-        self.table.put_once(
-            {
-                "pk": partition(key),
-                "sk": f"attempt#{run.slice.first}#{record.fence:012d}",
-                "outcome": record.outcome,
-                "reason": record.reason,
-                "attempt": run.attempt,
-                "last": run.slice.last,
-                "count": run.slice.count,
-                "route": run.slice.route,
-                "execution_name": run.execution_name,
-                "execution_id": run.execution_id,
-                "started_at_ms": run.started_at_ms,
-                "ended_at_ms": record.ended_at_ms,
-                "expires_at": record.ended_at_ms // 1000 + self.retention_s,
-            }
-        )
+        return {
+            "pk": partition(key),
+            "sk": f"{ATTEMPT}{run.slice.first}#{record.fence:012d}",
+            "outcome": record.outcome,
+            "reason": record.reason,
+            "attempt": run.attempt,
+            "last": run.slice.last,
+            "count": run.slice.count,
+            "route": run.slice.route,
+            "execution_name": run.execution_name,
+            "execution_id": run.execution_id,
+            "started_at_ms": run.started_at_ms,
+            "ended_at_ms": record.ended_at_ms,
+            "generation": run.generation or None,
+            "expires_at": record.ended_at_ms // 1000 + self.retention_s,
+        }
+
+    def operation(self, key: str, record: RecordOperation, version: int) -> Item:
+        """Make the item that says what a person asked of a key: `version` is the key state's, after it."""
+        return {
+            "pk": partition(key),
+            "sk": f"{OPERATION}{version:012d}",
+            "command": record.command,
+            "by": record.by,
+            "reason": record.reason,
+            "at_ms": record.at_ms,
+            "fence": record.fence,
+            "position": record.position or None,
+            "replay": record.replay or None,
+            "expires_at": record.at_ms // 1000 + self.retention_s,
+        }
 
     def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
         """Store that one event was given up; the event itself stays in the log."""
-        self.table.put_once(self._dead_letter(key, entry, route, reason, at_ms))
+        self.table.put_once(self.dead_letter(key, entry, route, reason, at_ms))
 
-    def _dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> dict[str, Any]:
+    def dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> Item:
+        """Make the item that says that one event was given up."""
         # By the day the event arrived, not the day it was given up: a repeated write must find the same place.
         arrived = datetime.fromtimestamp(entry.arrived_at_ms / 1000, UTC).date().isoformat()
         return {

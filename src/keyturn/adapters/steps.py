@@ -1,7 +1,7 @@
 """Step results: what a worker did for one event, stored once, the first writer's."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,14 +35,21 @@ class StepStore:
     retention_s: int
 
     def load(
-        self, key: str, generation: int, step: str, positions: Iterable[Position]
+        self, key: str, generations: Iterable[int], step: str, positions: Collection[Position]
     ) -> tuple[KeyState, dict[Position, Any]]:
-        """Read a key's state and the step's stored results in one strongly consistent read."""
-        places = {(partition(key), _place(position, generation, step)): position for position in positions}
+        """Read a key's state and the step's stored results in one strongly consistent read.
+
+        Where several of the generations have a result, the last of them counts: give them in rising order.
+        """
+        places = {
+            (partition(key), _place(position, generation, step)): position
+            for generation in generations
+            for position in positions
+        }
         state_place = (partition(key), STATE)
         found = self.table.get_many([state_place, *places])
         state = decode_state(key, found[state_place]) if state_place in found else KeyState(key)
-        results = {places[place]: json.loads(item["result"]) for place, item in found.items() if place in places}
+        results = {position: json.loads(found[place]["result"]) for place, position in places.items() if place in found}
         return state, results
 
     def store(self, key: str, generation: int, result: StepResult) -> Any:

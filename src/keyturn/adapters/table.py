@@ -13,7 +13,7 @@ from keyturn.errors import Throttled
 from keyturn.limits import BATCH_GET_ITEMS_MAX, BATCH_WRITE_ITEMS_MAX
 
 Item = Mapping[str, Any]
-"""Attributes as str, int, bytes, bool, and dicts of these; None is left out."""
+"""Attributes as str, int, bytes, bool, and dicts and lists of these; None is left out."""
 
 ItemKey = tuple[str, str]
 """(pk, sk)"""
@@ -72,28 +72,48 @@ class Table:
             return occupied.item
         return None
 
-    def put_if(self, item: Item, condition: str, values: Item | None = None) -> None:
-        """Write an item if `condition` holds; raises ItemExists with the item in the way."""
-        arguments: dict[str, Any] = {"ExpressionAttributeValues": encode_values(values)} if values else {}
+    def put_if(self, item: Item, condition: str, values: Item | None = None, together: Sequence[Item] = ()) -> None:
+        """Write an item if `condition` holds; raises ItemExists with the item in the way.
+
+        Items `together` with it are written in one transaction, all or nothing: 99 at most.
+        """
+        put: dict[str, Any] = {
+            "TableName": self.name,
+            "Item": encode_item(item),
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if values:
+            put["ExpressionAttributeValues"] = encode_values(values)
         try:
             with translated("writing an item of the state table"):
-                try:
-                    self.client.put_item(
-                        TableName=self.name,
-                        Item=encode_item(item),
-                        ConditionExpression=condition,
-                        ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                        **arguments,
-                    )
-                except ClientError as error:
-                    if code_of(error) != "ConditionalCheckFailedException":
-                        raise
-                    standing: Any = error.response.get("Item", {})
-                    raise ItemExists(decode_item(standing)) from error
+                if together:
+                    self._transact(put, together)
+                else:
+                    self._put(put)
         except ItemExists as occupied:
             # The SDK sends a write again when its answer was lost: then our own item stands in the way.
             if dict(occupied.item) != _without_none(item):
                 raise
+
+    def _put(self, put: Mapping[str, Any]) -> None:
+        try:
+            self.client.put_item(**put)
+        except ClientError as error:
+            if code_of(error) != "ConditionalCheckFailedException":
+                raise
+            standing: Any = error.response.get("Item", {})
+            raise ItemExists(decode_item(standing)) from error
+
+    def _transact(self, put: Mapping[str, Any], together: Sequence[Item]) -> None:
+        others = [{"Put": {"TableName": self.name, "Item": encode_item(other)}} for other in together]
+        try:
+            self.client.transact_write_items(TransactItems=[{"Put": put}, *others])
+        except ClientError as error:
+            reasons: Any = error.response.get("CancellationReasons") or [{}]
+            if reasons[0].get("Code") != "ConditionalCheckFailed":
+                raise
+            raise ItemExists(decode_item(reasons[0].get("Item", {}))) from error
 
     def query(self, arguments: Mapping[str, Any], values: Item, limit: int | None = None) -> Iterator[Item]:
         """Yield the items of a Query, page by page, `limit` at most."""
@@ -167,6 +187,8 @@ def _encode(value: Any) -> dict[str, Any]:
             return {"B": value}
         case Mapping():
             return {"M": encode_item(value)}
+        case list() | tuple():
+            return {"L": [_encode(one) for one in value]}
         case _:
             raise TypeError(f"a {type(value).__name__} can't be an attribute of the state table")
 
@@ -182,5 +204,7 @@ def _decode(value: Mapping[str, Any]) -> Any:
             return bytes(content)
         case "M":
             return decode_item(content)
+        case "L":
+            return [_decode(one) for one in content]
         case _:
             raise TypeError(f"an attribute of type {kind} was not written by Keyturn")

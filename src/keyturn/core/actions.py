@@ -8,7 +8,8 @@ pass asks for it again.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from keyturn.core.state import Run
+from keyturn.core.positions import Position
+from keyturn.core.state import Run, Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class HandOn:
 
 
 @dataclass(frozen=True, slots=True)
+class SeekSlot:
+    """The key waits for a slot now, without having given one up: have the watchdog look for a free one."""
+
+
+@dataclass(frozen=True, slots=True)
 class DivertPending:
     """Dead-letter what queues behind a run that failed for good."""
 
@@ -43,6 +49,7 @@ class Count(StrEnum):
     FAILED = "Failed"
     RESTARTED = "Restarted"
     WAITING = "Waiting"
+    HELD = "Held"
     PARKED = "Parked"
     DEAD_LETTERED = "DeadLettered"
 
@@ -55,7 +62,7 @@ class Emit:
     value: int = 1
 
 
-Action = StartRun | WakeAt | HandOn | DivertPending | Emit
+Action = StartRun | WakeAt | HandOn | SeekSlot | DivertPending | Emit
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +78,26 @@ class RecordAttempt:
 
 @dataclass(frozen=True, slots=True)
 class RecordDeadLetter:
-    """Store that a run's events were given up."""
+    """Store that a slice's events were given up."""
 
-    run: Run
+    slice: Slice
     reason: str
     at_ms: int
 
 
-Record = RecordAttempt | RecordDeadLetter
-"""Written before the state that makes them true; written twice they are the same item, so a crash is harmless."""
+@dataclass(frozen=True, slots=True)
+class RecordOperation:
+    """Store what a person asked of the key."""
+
+    command: str
+    by: str
+    reason: str
+    at_ms: int
+    fence: int
+    position: Position
+    """What it was about: the first event of the run or replay, else where the cursor stood."""
+    replay: str = ""
+
+
+Record = RecordAttempt | RecordDeadLetter | RecordOperation
+"""Written in one transaction with the state that makes them true."""

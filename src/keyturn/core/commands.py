@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from keyturn.core.positions import Position
 from keyturn.core.route import Route
-from keyturn.core.state import Slice
+from keyturn.core.state import Slice, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Next:
     """None when no route of this deployment fits the events any more: the key is parked with that reason."""
     has_slot: bool
     """Whether a run may be in flight for it."""
+    is_held: bool = False
+    """Whether its route is held, by a person or an open circuit breaker. A breaker's probe isn't."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Outcome(StrEnum):
     FAILED = "failed"
     OUT_OF_TIME = "out_of_time"
     """A worker refused to begin too close to the deadline: not the workflow's fault, so no attempt is used up."""
+    UNAVAILABLE = "unavailable"
+    """It failed while the circuit breaker of its route was open: the downstream's fault, so no attempt is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Evidence(StrEnum):
     NEVER_STARTED = "never_started"
     ENDED_WITHOUT_FINISH = "ended_without_finish"
     HUNG = "hung"
+    HEARTBEAT_LOST = "heartbeat_lost"
+    """A worker had extended the deadline, and then nothing more was heard of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,8 @@ class Expire:
     route: Route
     next: Next | None
     """What would follow the run, should the policy skip it."""
+    is_counted: bool = True
+    """Whether it uses an attempt up; not while the circuit breaker of its route is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +125,123 @@ class Divert:
     count: int
 
 
-Command = Admit | Claim | Bind | Finish | Expire | GiveUp | Divert
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """A worker's heartbeat: the bound execution has until `deadline_ms`, if that is later than before."""
+
+    fence: int
+    execution_id: str
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """The write that ended the attempt of `fence` took long: its workers may have begun until it landed."""
+
+    fence: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retime:
+    """No time of the key may lie beyond `latest_ms`: whoever set it had a clock that was far ahead."""
+
+    latest_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """A waiting key can't go on by itself, whatever it is given: a person must look."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who asks, and why: recorded with what changed."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Start no run of the key until it is released; a run that is under way goes on."""
+
+    operator: Operator
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let a held key start runs again."""
+
+    operator: Operator
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Try the run of a parked key again, with all its attempts; steps that are done are not done again."""
+
+    operator: Operator
+    is_fresh: bool = False
+    """Do its finished steps again too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Dead-letter what a parked key failed at, and go on behind it."""
+
+    operator: Operator
+    slice: Slice | None
+    """What it failed at, when it has no run: no route takes it. None when the log has lost what was admitted."""
+    next: Next | None
+    """What follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Run finished events again. Refused when the key is not as it was planned for."""
+
+    operator: Operator
+    id: str
+    spans: tuple[Span, ...]
+    """In log order, apart, and all finished."""
+    planned_generation: int
+    """The key's generation when this was planned."""
+    planned_hold_at_ms: int
+    """When the key was put on hold, at the time of planning; 0 if it wasn't."""
+    is_new_generation: bool
+    """Whether finished steps are done again."""
+    next: Next | None
+    """The first slice of the first span."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReplay:
+    """Run no more of a replay: a run that is under way ends, then the cursor returns."""
+
+    operator: Operator
+    id: str
+    next: Next | None
+    """What follows where the cursor returns to."""
+
+
+Command = (
+    Admit
+    | Claim
+    | Bind
+    | Finish
+    | Expire
+    | GiveUp
+    | Divert
+    | Extend
+    | Postpone
+    | Retime
+    | Park
+    | Hold
+    | Release
+    | Resume
+    | Skip
+    | Rewind
+    | CancelReplay
+)

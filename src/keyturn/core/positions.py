@@ -26,3 +26,13 @@ def position(epoch: int, sequence_number: str, sub_sequence: int = 0) -> Positio
 def sequence_number_of(place: Position) -> str:
     """Return the Kinesis sequence number of a position, without the padding."""
     return place.split("-")[1].lstrip("0") or "0"
+
+
+def predecessor(place: Position) -> Position:
+    """Return the largest position before `place`, whether an event stands there or not; "" before the first."""
+    epoch, sequence, sub_sequence = (int(part) for part in place.split("-"))
+    if sub_sequence:
+        return position(epoch, str(sequence), sub_sequence - 1)
+    if sequence:
+        return position(epoch, str(sequence - 1), SUBSEQUENCE_MAX)
+    return position(epoch - 1, "9" * _SEQUENCE_DIGITS, SUBSEQUENCE_MAX) if epoch else Position("")

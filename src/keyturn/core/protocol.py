@@ -2,7 +2,8 @@
 
 A key's events form a log. The *cursor* says up to where the key is finished, the *tail* up to where events were
 admitted. A key is `idle` (cursor == tail), `waiting` (for a slot, or for a time), `running` (one attempt at one
-run, which is a slice of consecutive events behind the cursor) or `parked` (a person must act).
+run, which is a slice of consecutive events behind the cursor) or `parked` (a person must act). A *replay* moves the
+cursor back over finished events, and forward again behind its last one; the log stays as it is.
 
 Every attempt takes the next *fence* of its key, and belongs to the one execution that binds itself to it first.
 Whatever carries an older fence, or comes from another execution, changes nothing. `not_before_ms` keeps the next
@@ -20,12 +21,13 @@ way but a clean finish may have a worker inside a step, and such a worker is dea
 
 Which command a phase takes; a missing cell changes nothing, and the refusal says why:
 
-    idle     Admit
-    waiting  Admit  Claim
-    running  Admit  Bind  Finish  Expire  GiveUp
-    parked   Admit  Divert
+    idle     Admit  Hold  Release  Rewind  CancelReplay  Postpone
+    waiting  Admit  Hold  Release  Rewind  CancelReplay  Postpone  Claim  Park  Retime
+    running  Admit  Hold  Release  Rewind  CancelReplay            Bind  Extend  Finish  Expire  GiveUp  Retime
+    parked   Admit  Hold  Release          CancelReplay  Postpone  Divert  Resume  Skip
 
-The cell Finish x parked, for one, is empty because parking ended the last attempt: that finish comes a second time.
+The cell Finish x parked, for one, is empty because parking ended the last attempt: that finish comes a second time. The
+cell Rewind x parked is empty because a person must first say what becomes of the run that failed.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,12 +45,26 @@ from keyturn.core.actions import (
     Record,
     RecordAttempt,
     RecordDeadLetter,
+    RecordOperation,
+    SeekSlot,
     StartRun,
     WakeAt,
 )
 from keyturn.core.naming import execution_name
+from keyturn.core.positions import Position
 from keyturn.core.route import Exhaustion, Kind, Route
-from keyturn.core.state import KeyState, Parked, Phase, Run, WaitsFor
+from keyturn.core.state import (
+    Hold,
+    KeyState,
+    Parked,
+    Phase,
+    Replay,
+    Run,
+    Span,
+    WaitsFor,
+    passed,
+    rewound,
+)
 
 NO_ROUTE: Final = "no route of this deployment fits the event's type any more"
 
@@ -73,6 +89,12 @@ class Refusal(StrEnum):
     TOO_EARLY = "too_early"
     NO_SLOT = "no_slot"
     OTHER_SLICE = "other_slice"
+    HELD = "held"
+    REPLAYING = "replaying"
+    """One replay of a key at a time."""
+    CHANGED = "changed"
+    """The key is not as it was when this was planned."""
+    NOTHING_TO_SKIP = "nothing_to_skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +107,13 @@ class Transition:
     refusal: Refusal | None = None
 
 
+_ALWAYS: Final = frozenset({ask.Admit, ask.Hold, ask.Release, ask.CancelReplay})
+
 ACCEPTS: Final[Mapping[Phase, frozenset[type[ask.Command]]]] = {
-    Phase.IDLE: frozenset({ask.Admit}),
-    Phase.WAITING: frozenset({ask.Admit, ask.Claim}),
-    Phase.RUNNING: frozenset({ask.Admit, ask.Bind, ask.Finish, ask.Expire, ask.GiveUp}),
-    Phase.PARKED: frozenset({ask.Admit, ask.Divert}),
+    Phase.IDLE: _ALWAYS | {ask.Rewind, ask.Postpone},
+    Phase.WAITING: _ALWAYS | {ask.Rewind, ask.Postpone, ask.Claim, ask.Park, ask.Retime},
+    Phase.RUNNING: _ALWAYS | {ask.Rewind, ask.Bind, ask.Extend, ask.Finish, ask.Expire, ask.GiveUp, ask.Retime},
+    Phase.PARKED: _ALWAYS | {ask.Postpone, ask.Divert, ask.Resume, ask.Skip},
 }
 
 
@@ -121,7 +145,10 @@ def _claim(state: KeyState, command: ask.Claim, now_ms: int, rules: Rules) -> Tr
         return _refuse(state, Refusal.TOO_EARLY)
     if state.run is not None and command.next.slice != state.run.slice:
         return _refuse(state, Refusal.OTHER_SLICE)
-    if not command.next.has_slot and state.waits_for is WaitsFor.SLOT:
+    is_held = command.next.is_held or state.hold is not None
+    if is_held and state.waits_for is WaitsFor.RELEASE:
+        return _refuse(state, Refusal.HELD)
+    if not is_held and not command.next.has_slot and state.waits_for is WaitsFor.SLOT:
         return _refuse(state, Refusal.NO_SLOT)
     claimed = _start(replace(state, turn=0), command.next, now_ms, rules)
     is_restart = state.run is not None and claimed.state.phase is Phase.RUNNING
@@ -176,6 +203,8 @@ def _expire(state: KeyState, command: ask.Expire, now_ms: int, rules: Rules) -> 
     ending = ask.Ending(
         ask.Outcome.OUT_OF_TIME if never_began else ask.Outcome.FAILED, clean=False, reason=command.evidence
     )
+    if not (command.is_counted or never_began):
+        ending = replace(ending, outcome=ask.Outcome.UNAVAILABLE)
     return _fail(state, ending, command.route, command.next, now_ms, rules)
 
 
@@ -191,18 +220,144 @@ def _divert(state: KeyState, command: ask.Divert, _now_ms: int, _rules: Rules) -
         return _refuse(state, Refusal.WRONG_PHASE)
     if command.through <= state.cursor:
         return _refuse(state, Refusal.NOTHING_NEW)
-    diverted = replace(
-        state,
-        cursor=command.through,
-        finished=state.finished + command.count,
-        pending_since_ms=state.pending_since_ms if command.through < state.tail else 0,
-    )
+    diverted = passed(state, command.through, command.count)
+    diverted = replace(diverted, pending_since_ms=state.pending_since_ms if diverted.has_pending else 0)
     return Transition(diverted, actions=(Emit(Count.DEAD_LETTERED, command.count),))
+
+
+def _extend(state: KeyState, command: ask.Extend, now_ms: int, _rules: Rules) -> Transition:
+    run = _run_of(state)
+    if command.fence != state.fence:
+        return _refuse(state, Refusal.SUPERSEDED)
+    if run.execution_id != command.execution_id:
+        return _refuse(state, Refusal.OTHER_EXECUTION)
+    if command.deadline_ms <= run.deadline_ms:
+        return _refuse(state, Refusal.NOTHING_NEW)
+    return Transition(replace(state, run=replace(run, deadline_ms=command.deadline_ms, heartbeat_at_ms=now_ms)))
+
+
+def _postpone(state: KeyState, command: ask.Postpone, _now_ms: int, _rules: Rules) -> Transition:
+    if command.fence != state.fence:
+        return _refuse(state, Refusal.SUPERSEDED)
+    if command.until_ms <= state.not_before_ms:
+        return _refuse(state, Refusal.NOTHING_NEW)
+    later = replace(state, not_before_ms=command.until_ms)
+    if state.waits_for is not WaitsFor.SLOT:
+        return Transition(later, actions=(WakeAt(command.until_ms),) if state.waits_for is WaitsFor.TIME else ())
+    return Transition(replace(later, waits_for=WaitsFor.TIME), actions=(WakeAt(command.until_ms),))
+
+
+def _retime(state: KeyState, command: ask.Retime, _now_ms: int, _rules: Rules) -> Transition:
+    latest_ms, run = command.latest_ms, state.run
+    if state.phase is Phase.RUNNING and run is not None and run.deadline_ms > latest_ms:
+        return Transition(replace(state, run=replace(run, deadline_ms=latest_ms)))
+    if state.waits_for is WaitsFor.TIME and state.not_before_ms > latest_ms:
+        return Transition(replace(state, not_before_ms=latest_ms), actions=(WakeAt(latest_ms),))
+    return _refuse(state, Refusal.NOTHING_NEW)
+
+
+def _park_waiting(state: KeyState, command: ask.Park, now_ms: int, _rules: Rules) -> Transition:
+    return _park(replace(state, held_route=""), command.reason, now_ms)
+
+
+def _hold(state: KeyState, command: ask.Hold, now_ms: int, _rules: Rules) -> Transition:
+    if state.hold is not None:
+        return _refuse(state, Refusal.NOTHING_NEW)
+    held = replace(state, hold=Hold(now_ms, command.operator.by, command.operator.reason))
+    if state.phase is Phase.WAITING:
+        held = replace(held, waits_for=WaitsFor.RELEASE, held_route="", waiting_since_ms=now_ms)
+    return Transition(held, records=(_operation(state, command, command.operator, now_ms),))
+
+
+def _release(state: KeyState, command: ask.Release, now_ms: int, _rules: Rules) -> Transition:
+    if state.hold is None:
+        return _refuse(state, Refusal.NOTHING_NEW)
+    released = Transition(replace(state, hold=None))
+    if state.waits_for is WaitsFor.RELEASE:
+        released = _queue(released.state, now_ms)
+    return replace(released, records=(_operation(state, command, command.operator, now_ms),))
+
+
+def _resume(state: KeyState, command: ask.Resume, now_ms: int, _rules: Rules) -> Transition:
+    run, generation = state.run, state.generation
+    if run is not None:
+        generation += command.is_fresh
+        run = replace(run, attempt=1, execution_id=None, generation=generation if command.is_fresh else run.generation)
+    resumed = _queue(replace(state, run=run, generation=generation, parked=None), now_ms)
+    return replace(resumed, records=(_operation(state, command, command.operator, now_ms),))
+
+
+def _skip(state: KeyState, command: ask.Skip, now_ms: int, rules: Rules) -> Transition:
+    if not state.has_pending or (state.parked is not None and state.parked.diverts):
+        return _refuse(state, Refusal.NOTHING_TO_SKIP)
+    failed = state.run.slice if state.run is not None else command.slice
+    record = _operation(state, command, command.operator, now_ms)
+    if failed is None:
+        lost = passed(replace(state, parked=None), state.tail, state.admitted - state.finished)
+        after = _go_on(_pending_since(lost, None), None, now_ms, rules)
+        return replace(_seeking(after), records=(record,))
+    over = _pass(replace(state, parked=None), failed.last, failed.count, command.next)
+    after = _seeking(_go_on(over, command.next, now_ms, rules))
+    reason = f"skipped by {command.operator.by}: {command.operator.reason}"
+    gone = Emit(Count.DEAD_LETTERED, failed.count)
+    return replace(after, records=(record, RecordDeadLetter(failed, reason, now_ms)), actions=(gone, *after.actions))
+
+
+def _rewind(state: KeyState, command: ask.Rewind, now_ms: int, rules: Rules) -> Transition:
+    if state.replay is not None:
+        return _refuse(state, Refusal.REPLAYING)
+    hold_at_ms = state.hold.at_ms if state.hold else 0
+    is_as_planned = state.generation == command.planned_generation and hold_at_ms == command.planned_hold_at_ms
+    if not is_as_planned or not command.spans or command.spans[-1].last > state.cursor:
+        return _refuse(state, Refusal.CHANGED)
+    generation = state.generation + command.is_new_generation
+    replay = Replay(command.id, now_ms, generation if command.is_new_generation else 0, command.spans, is_noted=True)
+    record = _operation(state, command, command.operator, now_ms, command.spans[0].first, command.id)
+    noted = replace(state, replay=replay, generation=generation)
+    if state.run is not None:
+        return Transition(noted, records=(record,))
+    begun = replace(rewound(noted, replay), pending_since_ms=state.pending_since_ms or now_ms)
+    after = _queue(begun, now_ms) if state.phase is Phase.WAITING else _go_on(begun, command.next, now_ms, rules)
+    return replace(_seeking(after), records=(record,))
+
+
+def _cancel_replay(state: KeyState, command: ask.CancelReplay, now_ms: int, rules: Rules) -> Transition:
+    replay = state.replay
+    if replay is None or replay.id != command.id:
+        return _refuse(state, Refusal.NOTHING_NEW)
+    record = _operation(state, command, command.operator, now_ms, replay.spans[0].first, replay.id)
+    if replay.is_noted:
+        return Transition(replace(state, replay=None), records=(record,))
+    if state.run is not None:
+        only = (Span(state.run.slice.first, state.run.slice.last),)
+        if replay.spans == only:
+            return _refuse(state, Refusal.NOTHING_NEW)
+        return Transition(replace(state, replay=replace(replay, spans=only)), records=(record,))
+    returned = replace(state, replay=None, cursor=replay.resume_at)
+    if state.phase is Phase.PARKED:
+        return Transition(_pending_since(returned, command.next), records=(record,))
+    after = _go_on(_pending_since(returned, command.next), command.next, now_ms, rules)
+    return replace(_seeking(after), records=(record,))
+
+
+def _operation(
+    state: KeyState,
+    command: ask.Command,
+    operator: ask.Operator,
+    now_ms: int,
+    position: Position | None = None,
+    replay: str = "",
+) -> RecordOperation:
+    about = position or (state.run.slice.first if state.run else state.cursor)
+    name = type(command).__name__
+    if isinstance(command, ask.Resume) and command.is_fresh:
+        name = "ResumeFresh"
+    return RecordOperation(name, operator.by, operator.reason, now_ms, state.fence, about, replay)
 
 
 def _succeed(state: KeyState, following: ask.Next | None, now_ms: int, rules: Rules) -> Transition:
     run = _run_of(state)
-    after = _go_on(_pass(state, following), following, now_ms, rules)
+    after = _go_on(_pass_run(state, following), following, now_ms, rules)
     records = (RecordAttempt(run, state.fence, ask.Outcome.SUCCEEDED, "", now_ms),) if run.attempt > 1 else ()
     return replace(after, records=records, actions=(Emit(Count.FINISHED, run.slice.count), *after.actions))
 
@@ -231,71 +386,97 @@ def _quiet_from(run: Run, ending: ask.Ending, route: Route, now_ms: int, rules: 
 
 def _retry(state: KeyState, run: Run, route: Route, now_ms: int, *, is_counted: bool) -> Transition:
     not_before_ms = max(state.not_before_ms, now_ms + route.backoff.delay_ms(run.attempt))
-    waiting = replace(
+    again = replace(
         state,
-        phase=Phase.WAITING,
-        waits_for=WaitsFor.TIME,
-        waiting_since_ms=now_ms,
         not_before_ms=not_before_ms,
-        run=replace(run, attempt=run.attempt + 1 if is_counted else run.attempt, execution_id=None),
+        run=replace(
+            run,
+            attempt=run.attempt + 1 if is_counted else run.attempt,
+            execution_id=None,
+            heartbeat_at_ms=0,
+        ),
     )
-    return Transition(waiting, actions=(WakeAt(not_before_ms), HandOn()))
+    return _wait_for_release(again, None, now_ms) if state.hold is not None else _wait_for_time(again, now_ms)
 
 
 def _exhaust(
     state: KeyState, reason: str, route: Route, following: ask.Next | None, now_ms: int, rules: Rules
 ) -> Transition:
     run = _run_of(state)
-    dead_letter = RecordDeadLetter(run, reason, now_ms)
+    dead_letter = RecordDeadLetter(run.slice, reason, now_ms)
     gone = Emit(Count.DEAD_LETTERED, run.slice.count)
     match route.on_exhaustion:
         case Exhaustion.PARK:
             return _park(state, reason, now_ms)
         case Exhaustion.SKIP:
-            after = _go_on(_pass(state, following), following, now_ms, rules)
+            after = _go_on(_pass_run(state, following), following, now_ms, rules)
             return replace(after, records=(dead_letter,), actions=(gone, *after.actions))
         case Exhaustion.FAIL_BEHIND:
-            parked = _park(_pass(state, following), reason, now_ms, diverts=True)
+            parked = _park(_pass_run(state, following), reason, now_ms, diverts=True)
             pending = (DivertPending(),) if parked.state.has_pending else ()
             return replace(parked, records=(dead_letter,), actions=(gone, *parked.actions, *pending))
 
 
 def _park(state: KeyState, reason: str, now_ms: int, *, diverts: bool = False) -> Transition:
-    parked = replace(state, phase=Phase.PARKED, parked=Parked(now_ms, reason, diverts), waits_for=None)
+    parked = replace(state, phase=Phase.PARKED, parked=Parked(now_ms, reason, diverts), waits_for=None, turn=0)
     return Transition(parked, actions=(Emit(Count.PARKED), *_slot_given_up(state)))
 
 
-def _pass(state: KeyState, following: ask.Next | None) -> KeyState:
-    """Move the cursor past the run; what follows it, if anything, is the oldest unfinished event now."""
+def _pass_run(state: KeyState, following: ask.Next | None) -> KeyState:
     run = _run_of(state)
-    has_more = run.slice.last < state.tail
-    oldest_ms = following.slice.arrived_at_ms if following is not None else state.pending_since_ms
-    return replace(
-        state,
-        cursor=run.slice.last,
-        finished=state.finished + run.slice.count,
-        run=None,
-        pending_since_ms=oldest_ms if has_more else 0,
-    )
+    return _pass(state, run.slice.last, run.slice.count, following)
+
+
+def _pass(state: KeyState, through: Position, count: int, following: ask.Next | None) -> KeyState:
+    """Move the cursor past what is done; what follows it, if anything, is the oldest unfinished event now."""
+    return _pending_since(passed(state, through, count), following)
+
+
+def _pending_since(state: KeyState, following: ask.Next | None) -> KeyState:
+    since_ms = following.slice.arrived_at_ms if following is not None else state.pending_since_ms
+    if state.replay is not None:
+        since_ms = max(since_ms, state.replay.at_ms)  # an event that is run again arrived long ago
+    return replace(state, pending_since_ms=since_ms if state.has_pending else 0)
 
 
 def _go_on(state: KeyState, following: ask.Next | None, now_ms: int, rules: Rules) -> Transition:
     """Let a key without a run start its next one, wait for its turn, or be idle."""
     if not state.has_pending:
-        idle = replace(state, phase=Phase.IDLE, waits_for=None, turn=0)
+        idle = replace(state, phase=Phase.IDLE, waits_for=None, held_route="", turn=0)
         return Transition(idle, actions=_slot_given_up(state))
+    if state.hold is not None or (following is not None and following.is_held):
+        return _wait_for_release(state, following, now_ms)
     if now_ms < state.not_before_ms:
-        waiting = replace(state, phase=Phase.WAITING, waits_for=WaitsFor.TIME, waiting_since_ms=now_ms, turn=0)
-        return Transition(waiting, actions=(WakeAt(state.not_before_ms), *_slot_given_up(state)))
+        return _wait_for_time(state, now_ms)
     if following is None:
         return _wait_for_slot(state, now_ms)
     return _start(state, following, now_ms, rules)
 
 
+def _queue(state: KeyState, now_ms: int) -> Transition:
+    """Let a key that had no slot wait for its turn, by what it waits for next."""
+    if not state.has_pending:
+        return Transition(replace(state, phase=Phase.IDLE, waits_for=None, held_route=""))
+    if state.hold is not None:
+        return _wait_for_release(state, None, now_ms)
+    if now_ms < state.not_before_ms:
+        return _wait_for_time(state, now_ms)
+    return _seeking(_wait_for_slot(state, now_ms))
+
+
+def _seeking(after: Transition) -> Transition:
+    """Have a slot looked for, since no run ended here that could hand its own on."""
+    if after.state.waits_for is not WaitsFor.SLOT:
+        return after
+    return replace(after, actions=(*after.actions, SeekSlot()))
+
+
 def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> Transition:
     """Claim a run: next fence, new deadline. Without a slot the key waits, without a route it is parked."""
     if following.route is None:
-        return _park(replace(state, run=None), NO_ROUTE, now_ms)
+        return _park(replace(state, run=None, held_route=""), NO_ROUTE, now_ms)
+    if state.hold is not None or following.is_held:
+        return _wait_for_release(state, following, now_ms)
     if not following.has_slot:
         return _wait_for_slot(state, now_ms)
     fence = state.fence + 1
@@ -307,17 +488,54 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
         started_at_ms=now_ms,
         deadline_ms=now_ms + following.route.run_timeout_s * 1000,
         execution_name=execution_name(following.route.name, rules.table_incarnation, state.key, fence),
+        generation=_generation(state),
     )
     running = replace(
-        state, phase=Phase.RUNNING, waits_for=None, fence=fence, turn=state.turn + 1, run=run, parked=None
+        state,
+        phase=Phase.RUNNING,
+        waits_for=None,
+        held_route="",
+        fence=fence,
+        turn=state.turn + 1,
+        run=run,
+        parked=None,
     )
     return Transition(running, actions=(Emit(Count.STARTED), StartRun(run)))
+
+
+def _generation(state: KeyState) -> int:
+    """Tell which stored step results count for the next run: a retry keeps its run's."""
+    if state.run is not None:
+        return state.run.generation
+    return state.replay.generation if state.replay is not None and not state.replay.is_noted else 0
+
+
+def _wait_for_release(state: KeyState, following: ask.Next | None, now_ms: int) -> Transition:
+    route = following.slice.route if following is not None and state.hold is None else ""
+    held = replace(
+        state,
+        phase=Phase.WAITING,
+        waits_for=WaitsFor.RELEASE,
+        held_route=route,
+        waiting_since_ms=now_ms,
+        turn=0,
+    )
+    return Transition(held, actions=(Emit(Count.HELD), *_slot_given_up(state)))
+
+
+def _wait_for_time(state: KeyState, now_ms: int) -> Transition:
+    waiting = replace(
+        state, phase=Phase.WAITING, waits_for=WaitsFor.TIME, held_route="", waiting_since_ms=now_ms, turn=0
+    )
+    return Transition(waiting, actions=(WakeAt(state.not_before_ms), *_slot_given_up(state)))
 
 
 def _wait_for_slot(state: KeyState, now_ms: int) -> Transition:
     # A retry waits since its event came, not since it failed: at the end of a long queue it would come minutes late.
     since_ms = state.run.slice.arrived_at_ms if state.run else now_ms
-    waiting = replace(state, phase=Phase.WAITING, waits_for=WaitsFor.SLOT, waiting_since_ms=since_ms, turn=0)
+    waiting = replace(
+        state, phase=Phase.WAITING, waits_for=WaitsFor.SLOT, held_route="", waiting_since_ms=since_ms, turn=0
+    )
     return Transition(waiting, actions=(Emit(Count.WAITING), *_slot_given_up(state)))
 
 
@@ -349,4 +567,14 @@ _HANDLERS: Final[Mapping[type[ask.Command], _Handler]] = {
     ask.Expire: _expire,
     ask.GiveUp: _give_up,
     ask.Divert: _divert,
+    ask.Extend: _extend,
+    ask.Postpone: _postpone,
+    ask.Retime: _retime,
+    ask.Park: _park_waiting,
+    ask.Hold: _hold,
+    ask.Release: _release,
+    ask.Resume: _resume,
+    ask.Skip: _skip,
+    ask.Rewind: _rewind,
+    ask.CancelReplay: _cancel_replay,
 }

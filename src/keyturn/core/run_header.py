@@ -22,6 +22,10 @@ class RunHeader:
     flow_id: str
     arrived_at_ms: int
     is_personal: bool
+    generation_latest: int = 0
+    """Highest generation whose step results count; `generation` is the lowest, and the one that is written."""
+    run_timeout_ms: int = 0
+    """How long an attempt may take, from its start or from a worker's heartbeat."""
 
     @classmethod
     def from_input(cls, run: Mapping[str, Any]) -> Self:
@@ -39,6 +43,8 @@ class RunHeader:
                 flow_id=run["flow_id"],
                 arrived_at_ms=run["arrived_at_ms"],
                 is_personal=run["personal"],
+                generation_latest=run.get("generation_latest", run["generation"]),
+                run_timeout_ms=run.get("run_timeout_ms", 0),
             )
         except (KeyError, TypeError) as error:
             raise KeyturnError(

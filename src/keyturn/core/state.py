@@ -4,12 +4,12 @@ All times are epoch milliseconds of the clock of whoever made the change; all po
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from keyturn.core.positions import Position
+from keyturn.core.positions import Position, predecessor
 from keyturn.core.route import Kind
 
 START: Final = Position("")
@@ -32,6 +32,8 @@ class WaitsFor(StrEnum):
     """As many runs are in flight as allowed."""
     TIME = "time"
     """Its next attempt or run may start at `not_before_ms`, no sooner."""
+    RELEASE = "release"
+    """The key, or the route of what it would run, is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,10 @@ class Run:
     execution_name: str
     execution_id: str | None = None
     """The one execution that this attempt belongs to; None until its first worker begins."""
+    generation: int = 0
+    """Stored step results of this generation or a later one count as done, and new ones are stored under it."""
+    heartbeat_at_ms: int = 0
+    """When a worker last extended the deadline; 0 if none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,39 @@ class Parked:
     reason: str
     diverts: bool = False
     """Whatever queues behind the failed run is dead-lettered too (policy fail-behind)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who keeps a key from starting runs, since when, and why."""
+
+    at_ms: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a key's log, both ends included."""
+
+    first: Position
+    last: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Finished events that are run once more; what is new queues behind them."""
+
+    id: str
+    at_ms: int
+    generation: int
+    """Step results of this generation or a later one count as done; with 0, any does."""
+    spans: tuple[Span, ...]
+    """What is left to run, in log order."""
+    resume_at: Position = START
+    """Where the cursor goes when no span is left; not known yet while the replay is only noted."""
+    is_noted: bool = False
+    """Asked for while a run had the key: it begins when that run has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +126,7 @@ class KeyState:
     finished: int = 0
     fence: int = 0
     generation: int = 0
+    """The highest generation of step results that was ever asked for."""
     turn: int = 0
     """Runs in a row since the key got its slot."""
     run: Run | None = None
@@ -96,6 +136,15 @@ class KeyState:
     pending_since_ms: int = 0
     """Arrival of the oldest unfinished event; 0 when there is none."""
     parked: Parked | None = None
+    hold: Hold | None = None
+    held_route: str = ""
+    """The held route that a key waits for; empty when the hold is its own."""
+    replay: Replay | None = None
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the cursor was moved back and has not returned."""
+        return self.replay is not None and not self.replay.is_noted
 
     @property
     def has_pending(self) -> bool:
@@ -115,6 +164,7 @@ class Queue(StrEnum):
     RETRY = "retry"
     WAITING = "waiting"
     PARKED = "parked"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,28 +173,83 @@ class Due:
 
     queue: Queue
     at_ms: int
+    route: str = ""
+    """Keys that wait for a held route have a queue for each route, so that its release finds them."""
+
+    @property
+    def family(self) -> str:
+        """The queue's name, without its number."""
+        return queue_name(self.queue, self.route)
+
+
+def queue_name(queue: Queue, route: str = "") -> str:
+    """Name the family of index buckets of a queue."""
+    return f"{queue.value}:{route}" if route else queue.value
 
 
 def due(state: KeyState, rounding_ms: int) -> Due | None:
-    """Derive the index entry of a key; None for an idle one, which isn't in the index.
+    """Derive the index entry of a key; None for an idle one that isn't held, which isn't in the index.
 
     A running key's deadline is rounded up to `rounding_ms`, so that a busy key's next run usually leaves the entry
     unchanged: DynamoDB writes an index entry only when it changes.
     """
     match state.phase:
         case Phase.IDLE:
-            return None
+            return Due(Queue.HELD, state.hold.at_ms) if state.hold else None
         case Phase.RUNNING:
             return Due(Queue.RUNNING, _round_up(_run_of(state).deadline_ms, rounding_ms))
         case Phase.WAITING:
-            if state.waits_for is WaitsFor.TIME:
-                return Due(Queue.RETRY, state.not_before_ms)
-            return Due(Queue.WAITING, state.waiting_since_ms)
+            return _due_waiting(state)
         case Phase.PARKED:
             parked = _parked_of(state)
             if parked.diverts and state.has_pending:
                 return Due(Queue.RETRY, parked.at_ms)
             return Due(Queue.PARKED, parked.at_ms)
+
+
+def _due_waiting(state: KeyState) -> Due:
+    match state.waits_for:
+        case WaitsFor.TIME:
+            return Due(Queue.RETRY, state.not_before_ms)
+        case WaitsFor.RELEASE:
+            return Due(Queue.HELD, state.waiting_since_ms, state.held_route)
+        case _:
+            return Due(Queue.WAITING, state.waiting_since_ms)
+
+
+def to_run(state: KeyState) -> tuple[Position, Position] | None:
+    """Tell where the next run's slice is to be cut: behind the first position, through the second.
+
+    None when nothing is pending. During a replay it is the rest of a span: a slice never crosses its end.
+    """
+    if not state.has_pending:
+        return None
+    if state.replay is not None and not state.replay.is_noted:
+        return state.cursor, state.replay.spans[0].last
+    return state.cursor, state.tail
+
+
+def passed(state: KeyState, through: Position, count: int) -> KeyState:
+    """Move the cursor past `count` events up to `through`, or to where a replay goes on, begins or returns.
+
+    The run is over; times and phase are the protocol's business.
+    """
+    over = replace(state, run=None, cursor=through)
+    replay = state.replay
+    if replay is None:
+        return replace(over, finished=state.finished + count)
+    if replay.is_noted:
+        return rewound(replace(over, finished=state.finished + count), replay)
+    spans = tuple(span for span in replay.spans if span.last > through)
+    if not spans:
+        return replace(over, replay=None, cursor=replay.resume_at)
+    return replace(over, replay=replace(replay, spans=spans), cursor=max(through, predecessor(spans[0].first)))
+
+
+def rewound(state: KeyState, replay: Replay) -> KeyState:
+    """Move the cursor back to where a replay begins, remembering where it stood."""
+    begun = replace(replay, resume_at=state.cursor, is_noted=False)
+    return replace(state, replay=begun, cursor=predecessor(begun.spans[0].first))
 
 
 def key_digest(key: str) -> bytes:
@@ -169,6 +274,10 @@ def violations(state: KeyState) -> list[str]:
         ((state.phase is Phase.PARKED) == (state.parked is not None), "parked disagrees with the phase"),
         (state.run is None or state.cursor < state.run.slice.first, "the run begins at or before the cursor"),
         (state.run is None or state.run.slice.last <= state.tail, "the run ends past the tail"),
+        (state.hold is None or state.waits_for in {None, WaitsFor.RELEASE}, "held, and waits for something else"),
+        (not state.held_route or state.waits_for is WaitsFor.RELEASE, "waits for a held route without waiting"),
+        (state.replay is None or bool(state.replay.spans), "a replay with nothing left to run"),
+        (not state.is_replaying or state.has_pending, "replaying with nothing pending"),
         (state.has_pending == (state.pending_since_ms > 0), "pending_since disagrees with the cursor"),
     ]
     return [message for holds, message in checks if not holds]

@@ -6,12 +6,12 @@ from typing import Final, assert_never
 
 from keyturn.adapters import telemetry
 from keyturn.core import commands as ask
-from keyturn.core.actions import Action, DivertPending, Emit, HandOn, StartRun, WakeAt
+from keyturn.core.actions import Action, DivertPending, Emit, HandOn, SeekSlot, StartRun, WakeAt
 from keyturn.core.log_entry import LogEntry, execution_input
 from keyturn.core.positions import Position
 from keyturn.core.route import Route
-from keyturn.core.state import KeyState, Phase, Run
-from keyturn.errors import CannotStart, StoreError, Throttled
+from keyturn.core.state import KeyState, Phase, Run, to_run
+from keyturn.errors import CannotStart, LogIncomplete, StoreError, Throttled
 from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
 from keyturn.shell.change import Applied, Change, CommandFor, log_is_short
 from keyturn.shell.platform import Platform
@@ -49,7 +49,10 @@ def claim(platform: Platform, key: str, *, has_slot: bool, hands_on: bool = True
             return None
         if state.run is not None:
             return ask.Claim(change.again(state.run, has_slot=has_slot))
-        following = change.next_between(state.cursor, state.tail, lambda: has_slot)
+        try:
+            following = change.next_of(state, lambda: has_slot)
+        except LogIncomplete as error:
+            return ask.Park(str(error))
         return ask.Claim(following) if following else None
 
     return apply(change, command_for)
@@ -67,15 +70,15 @@ def divert(platform: Platform, key: str) -> None:
         state = platform.keys.load(key)
         if state.parked is None or not state.parked.diverts or not state.has_pending:
             return
-        entries = platform.log.read_behind(key, state.cursor, state.tail, _DIVERTED_AT_ONCE)
+        cursor, through = to_run(state) or (state.cursor, state.tail)
+        entries = platform.log.read_behind(key, cursor, through, _DIVERTED_AT_ONCE)
         if not entries:
-            raise log_is_short(key, state.cursor, state.tail)
+            raise log_is_short(key, cursor, through)
         reason = f"behind a run that failed: {state.parked.reason}"
         for entry in entries:
             route = platform.routes.for_type(entry.type)
             platform.outcomes.record_dead_letter(key, entry, route.name if route else "", reason, platform.clock())
-        through, count = entries[-1].position, len(entries)
-        apply(Change(platform, key), _divert_command(state.cursor, through, count), state)
+        apply(Change(platform, key), _divert_command(state.cursor, entries[-1].position, len(entries)), state)
 
 
 def hand_on(platform: Platform) -> None:
@@ -123,6 +126,8 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
             hand_on(change.platform)
         case HandOn():
             wake_at(change.platform, "", change.platform.clock())
+        case SeekSlot():
+            wake_at(change.platform, "", change.platform.clock())
         case DivertPending():
             divert(change.platform, change.key)
         case Emit():
@@ -133,11 +138,11 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
 
 def _start(change: Change, state: KeyState, run: Run) -> None:
     route = change.platform.routes.named_or_missing(run.slice.route)
-    entries = change.entries_of(run)
     fields = log_fields(state, run, route)
     try:
+        entries = change.entries_of(run)
         change.platform.executions.start(run, _input_of(state, run, entries, route))
-    except CannotStart as error:
+    except (CannotStart, LogIncomplete) as error:
         telemetry.count("StartFailed")
         telemetry.logger().error("run can never start", extra=fields | {"reason": str(error)})
         apply(change, _give_up_command(change, state.fence, str(error)))
@@ -161,7 +166,7 @@ def _give_up_command(change: Change, fence: int, reason: str) -> CommandFor:
         if state.run is None or state.fence != fence:
             return None
         route = change.platform.routes.named_or_missing(state.run.slice.route)
-        following = change.next_between(state.run.slice.last, state.tail, lambda: False)
+        following = change.next_after(state, state.run.slice, lambda: False)
         return ask.GiveUp(fence, f"cannot start: {reason}", route, following)
 
     return command_for

@@ -6,17 +6,18 @@ What a decision asks the world to do afterwards is `apply`'s.
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
+from keyturn.adapters.table import Item
 from keyturn.core import commands as ask
-from keyturn.core.actions import Record, RecordAttempt, RecordDeadLetter
+from keyturn.core.actions import Record, RecordAttempt, RecordDeadLetter, RecordOperation
 from keyturn.core.log_entry import LogEntry, cut_slice
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.protocol import Transition, transition
-from keyturn.core.state import KeyState, Run
-from keyturn.errors import Conflict, StoreError
+from keyturn.core.state import KeyState, Run, Slice, passed, to_run
+from keyturn.errors import Conflict, LogIncomplete
 from keyturn.shell.platform import Platform
 
 _CONFLICTS_MAX: Final = 12
@@ -53,17 +54,46 @@ class Change:
             command = command_for(current)
             if command is None:
                 return Applied(current, Transition(current), has_changed=False)
-            decided = transition(current, command, self.platform.clock(), self.platform.settings.rules)
+            began_ms = self.platform.clock()
+            decided = transition(current, command, began_ms, self.platform.settings.rules)
             try:
                 standing = self._write(decided)
             except Conflict as conflict:
                 time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311 - jitter
                 current = conflict.standing
                 continue
-            return Applied(standing, decided, has_changed=decided.refusal is None)
+            return self._settled(Applied(standing, decided, has_changed=decided.refusal is None), began_ms)
         raise Conflict(
             f"key {key_hash(self.key)} was changed by others {_CONFLICTS_MAX} times in a row; try again", current
         )
+
+    def _settled(self, applied: Applied, began_ms: int) -> Applied:
+        """Keep the next attempt back by as long as the write that ended this one took, if that was long.
+
+        `not_before_ms` was counted from the decision; until the write landed, a worker could still begin.
+        """
+        margin_ms = self.platform.settings.rules.clock_margin_ms
+        took_ms = self.platform.clock() - began_ms
+        ended = any(
+            isinstance(record, RecordAttempt) and record.outcome != ask.Outcome.SUCCEEDED
+            for record in applied.transition.records
+        )
+        state = applied.state
+        if not ended or took_ms <= margin_ms // 2 or state.not_before_ms <= began_ms:
+            return applied
+        postpone = ask.Postpone(state.fence, state.not_before_ms + took_ms)
+        later = self.decide(lambda found: postpone if found.fence == postpone.fence else None, state)
+        actions = (*applied.transition.actions, *later.transition.actions)
+        return Applied(later.state, replace(applied.transition, actions=actions), has_changed=True)
+
+    def next_of(self, state: KeyState, has_slot: Callable[[], bool]) -> ask.Next | None:
+        """Read from the log what a key without a run would run next; None when nothing is pending."""
+        bounds = to_run(state)
+        return self.next_between(*bounds, has_slot) if bounds else None
+
+    def next_after(self, state: KeyState, done: Slice, has_slot: Callable[[], bool]) -> ask.Next | None:
+        """Read from the log what the key would run once `done` has passed; None when nothing is pending then."""
+        return self.next_of(passed(state, done.last, done.count), has_slot)
 
     def next_between(self, cursor: Position, tail: Position, has_slot: Callable[[], bool]) -> ask.Next | None:
         """Read from the log what the key would run behind `cursor`; None when nothing is admitted there.
@@ -79,45 +109,56 @@ class Change:
             raise log_is_short(self.key, cursor, tail)
         cut, route = cut_slice(found, routes)
         self.entries[cut.first, cut.last] = found[: cut.count]
-        return ask.Next(cut, route, has_slot())
+        is_held = self.platform.controls.holds(route)
+        return ask.Next(cut, route, not is_held and has_slot(), is_held=is_held)
 
     def again(self, run: Run, *, has_slot: bool) -> ask.Next:
         """Return what a retry runs: the run's own slice, by its route as it is now."""
-        return ask.Next(run.slice, self.platform.routes.named(run.slice.route), has_slot)
+        route = self.platform.routes.named(run.slice.route)
+        return ask.Next(run.slice, route, has_slot, is_held=self.platform.controls.holds(route))
 
     def _write(self, decided: Transition) -> KeyState:
-        for record in decided.records:
-            self._record(record)
-        return decided.state if decided.refusal else self.platform.keys.save(decided.state)
+        if decided.refusal:
+            return decided.state
+        items = [item for record in decided.records for item in self._items(record, decided.state.version + 1)]
+        return self.platform.keys.save(decided.state, items)
 
-    def _record(self, record: Record) -> None:
+    def _items(self, record: Record, version: int) -> list[Item]:
+        outcomes = self.platform.outcomes
         match record:
             case RecordAttempt():
-                self.platform.outcomes.record_attempt(self.key, record)
+                return [outcomes.attempt(self.key, record)]
+            case RecordOperation():
+                return [outcomes.operation(self.key, record, version)]
             case RecordDeadLetter():
-                for entry in self.entries_of(record.run):
-                    self.platform.outcomes.record_dead_letter(
-                        self.key, entry, record.run.slice.route, record.reason, record.at_ms
-                    )
+                route, reason = record.slice.route, record.reason
+                return [
+                    outcomes.dead_letter(self.key, entry, route, reason, record.at_ms)
+                    for entry in self._found(record.slice)
+                ]
             case _:
                 assert_never(record)
 
-    def entries_of(self, run: Run) -> Sequence[LogEntry]:
-        """Return a run's events from the log, read once."""
-        bounds = (run.slice.first, run.slice.last)
+    def _found(self, cut: Slice) -> Sequence[LogEntry]:
+        """Return what the log has of a slice, read once."""
+        bounds = (cut.first, cut.last)
         if bounds not in self.entries:
             self.entries[bounds] = self.platform.log.read(self.key, *bounds)
-        found = self.entries[bounds]
+        return self.entries[bounds]
+
+    def entries_of(self, run: Run) -> Sequence[LogEntry]:
+        """Return a run's events from the log, read once."""
+        found = self._found(run.slice)
         if len(found) != run.slice.count:
-            raise StoreError(
+            raise LogIncomplete(
                 f"key {key_hash(self.key)}: the log holds {len(found)} of the run's {run.slice.count} events"
             )
         return found
 
 
-def log_is_short(key: str, cursor: Position, tail: Position) -> StoreError:
+def log_is_short(key: str, cursor: Position, tail: Position) -> LogIncomplete:
     """Say that events are gone from the log that were admitted."""
-    return StoreError(
+    return LogIncomplete(
         f"key {key_hash(key)}: the log holds nothing between {cursor or 'its start'} and {tail}, though events were "
         "admitted there. Restore the table from its backup."
     )

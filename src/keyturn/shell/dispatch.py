@@ -7,7 +7,7 @@ on from there; what it finds done it leaves alone.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -165,7 +165,7 @@ def _admit_command(change: Change, work: _Work, has_slot: bool, state: KeyState)
     tail = max(work.sorted.tail or state.tail, state.tail)
     new = [event for event in work.sorted.new if event.position > state.tail]
     is_idle = state.phase is Phase.IDLE
-    following = change.next_between(state.cursor, tail, lambda: has_slot) if is_idle else None
+    following = change.next_of(replace(state, tail=tail), lambda: has_slot) if is_idle else None
     first = new[0].arrived_at_ms if new else change.platform.clock()
     return ask.Admit(
         tail=tail,

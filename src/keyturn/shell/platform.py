@@ -7,6 +7,7 @@ from typing import Any, Self
 from keyturn.adapters.capacity import Capacity
 from keyturn.adapters.clients import client
 from keyturn.adapters.clock import now_ms
+from keyturn.adapters.controls import Controls
 from keyturn.adapters.duplicates import DuplicateIndex
 from keyturn.adapters.executions import Executions
 from keyturn.adapters.index import DueIndex
@@ -37,6 +38,7 @@ class Platform:
     payloads: PayloadStore
     index: DueIndex
     capacity: Capacity
+    controls: Controls
     executions: Executions
     wake: WakeQueue
     clock: Clock = now_ms
@@ -60,6 +62,7 @@ class Platform:
             payloads=payloads,
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
+            controls=Controls(table, clock),
             executions=Executions(client_of("stepfunctions"), settings.state_machine_prefix),
             wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),
             clock=clock,

@@ -47,9 +47,9 @@ def _finish_command(
     following = None
     if is_ours and state.run is not None:
         quantum = platform.settings.slot_quantum_runs
-        following = change.next_between(
-            state.run.slice.last,
-            state.tail,
+        following = change.next_after(
+            state,
+            state.run.slice,
             lambda: platform.capacity.may_keep(state.turn, quantum, platform.clock()),
         )
     route = platform.routes.named_or_missing(header.route)

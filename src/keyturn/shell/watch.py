@@ -103,7 +103,7 @@ def _expire_command(change: Change, fence: int, evidence: Evidence, state: KeySt
     if state.run is None or state.fence != fence or state.phase is not Phase.RUNNING:
         return None
     route = change.platform.routes.named_or_missing(state.run.slice.route)
-    following = change.next_between(state.run.slice.last, state.tail, lambda: False)
+    following = change.next_after(state, state.run.slice, lambda: False)
     return ask.Expire(fence, evidence, route, following)
 
 

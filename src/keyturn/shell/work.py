@@ -85,7 +85,8 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
 def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tuple[Permission, Mapping[Position, Any]]:
     """Check whether the step may begin, binding the attempt to this execution if it is bound to none."""
     header = task.header
-    state, stored = bench.steps.load(header.key, header.generation, task.step, task.positions)
+    generations = range(header.generation, header.generation_latest + 1)
+    state, stored = bench.steps.load(header.key, generations, task.step, task.positions)
     for _ in range(_BIND_TRIES_MAX):
         ends_by_ms = bench.clock() + remaining_ms()
         granted = permission(state, task, ends_by_ms, bench.settings.clock_margin_ms)

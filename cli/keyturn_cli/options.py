@@ -1,0 +1,68 @@
+"""What the operator's commands have in common: which stack, how to print, and asking before something is changed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import typer
+
+from keyturn_cli.errors import CliError
+from keyturn_cli.project import local_settings
+from keyturn_cli.screen import Screen
+from keyturn_cli.target import AwsOptions, Target, find_target
+
+
+class Output(StrEnum):
+    """How a command prints what it found."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+StackName = Annotated[str | None, typer.Option("--stack-name", help="The stack, if not keyturn.")]
+Region = Annotated[str | None, typer.Option("--region", help="A stack on AWS: its region.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="A stack on AWS: a profile of the AWS CLI.")]
+EndpointUrl = Annotated[str | None, typer.Option("--endpoint-url", help="Another emulator's address.")]
+AsOutput = Annotated[Output, typer.Option("--output", help="text for people, json for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before changing anything.")]
+Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; recorded with who and when.")]
+
+REASON_CHARACTERS_MAX: Final = 500
+
+
+def target_of(stack_name: str | None, region: str | None, profile: str | None, endpoint_url: str | None) -> Target:
+    """The stack that a command's options name. Raises NoTarget."""
+    options = AwsOptions(stack_name=stack_name, region=region, profile=profile, endpoint_url=endpoint_url)
+    return find_target(options, local_settings())
+
+
+def show(output: Output, content: Mapping[str, Any], text: Callable[[Screen], None]) -> None:
+    """Print a result: `content` as one JSON document, or what `text` draws."""
+    if output is Output.JSON:
+        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    else:
+        text(Screen())
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is changed. Raises CliError when the answer is no, or when nobody can be asked."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CliError(f"{question} Nobody can be asked here: say --yes. Nothing was changed")
+    if not typer.confirm(question, err=True):
+        raise CliError("nothing was changed")
+
+
+def checked_reason(reason: str) -> str:
+    """A reason that can be recorded. Raises CliError when it is empty or too long."""
+    text = reason.strip()
+    if not 1 <= len(text) <= REASON_CHARACTERS_MAX:
+        raise CliError(
+            f"--reason must have 1 to {REASON_CHARACTERS_MAX} characters, since it is recorded with the change"
+        )
+    return text

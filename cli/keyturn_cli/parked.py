@@ -1,0 +1,79 @@
+"""`keyturn resume`, `keyturn skip`: what becomes of a parked key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from keyturn_cli.operator import operate
+from keyturn_cli.options import (
+    AsOutput,
+    EndpointUrl,
+    Output,
+    Profile,
+    Reason,
+    Region,
+    StackName,
+    Yes,
+    checked_reason,
+    confirm,
+    show,
+    target_of,
+)
+
+Key = Annotated[str, typer.Argument(help="The ordering key, as it was put into the stream.")]
+
+
+def resume(
+    key: Key,
+    reason: Reason,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do its finished steps again too.")] = False,
+    yes: Yes = False,
+    output: AsOutput = Output.TEXT,
+    stack_name: StackName = None,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Try the failed run of a parked key again; steps that are done aren't done again.
+
+    Example: keyturn resume order-1001 --reason "card service is back"
+    """
+    told = checked_reason(reason)
+    target = target_of(stack_name, region, profile, endpoint_url)
+    confirm(f"Resume key {key!r}{' from its first step' if fresh else ''} at {target.where}?", yes=yes)
+    _show(output, operate(target, "resume", told, key=key, is_fresh=fresh), "resumed")
+
+
+def skip(
+    key: Key,
+    reason: Reason,
+    yes: Yes = False,
+    output: AsOutput = Output.TEXT,
+    stack_name: StackName = None,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Dead-letter what a parked key failed at, and let it go on behind that.
+
+    Example: keyturn skip order-1001 --reason "customer was refunded by hand"
+    """
+    told = checked_reason(reason)
+    target = target_of(stack_name, region, profile, endpoint_url)
+    confirm(f"Give up the failed run of key {key!r} at {target.where}?", yes=yes)
+    _show(output, operate(target, "skip", told, key=key), "skipped its failed run")
+
+
+def _show(output: Output, done: Mapping[str, Any], what: str) -> None:
+    show(output, done, lambda screen: screen.line(f"Key {done['key']!r} {what}: {describe(done)}."))
+
+
+def describe(done: Mapping[str, Any]) -> str:
+    """What a key does after a command, in words."""
+    if done["phase"] != "waiting":
+        return f"it is {done['phase']}{' and held' if done['is_held'] else ''} now"
+    waits = {"slot": "for a slot", "time": "until no earlier try can be at work", "release": "until it is released"}
+    return f"it waits {waits[done['waits_for']]}"

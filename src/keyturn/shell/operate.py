@@ -1,0 +1,108 @@
+"""What a person does to keys: hold, release, resume, skip. Each goes through the protocol, and is recorded with it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from keyturn.core import commands as ask
+from keyturn.core.commands import Operator
+from keyturn.core.protocol import Refusal
+from keyturn.core.state import KeyState, Phase, Slice
+from keyturn.errors import CannotOperate, LogIncomplete
+from keyturn.shell.apply import apply
+from keyturn.shell.change import Applied, Change
+from keyturn.shell.platform import Platform
+
+_REFUSALS: Final = {
+    Refusal.NOTHING_TO_SKIP: "nothing failed that could be skipped: resume it",
+    Refusal.REPLAYING: "a replay of it is under way: wait for it, or cancel it",
+    Refusal.CHANGED: "it is not as it was when this was planned: plan again",
+}
+
+
+def hold(platform: Platform, key: str, operator: Operator) -> Applied:
+    """Let a key start no run until it is released. Raises CannotOperate when it is held already."""
+
+    def command_for(_change: Change, state: KeyState) -> ask.Command:
+        if state.hold is not None:
+            raise CannotOperate(f"key {key!r} is held already, by {state.hold.by}: {state.hold.reason}")
+        return ask.Hold(operator)
+
+    return _operate(platform, key, command_for)
+
+
+def release(platform: Platform, key: str, operator: Operator) -> Applied:
+    """Let a held key go on. Raises CannotOperate when it isn't held."""
+
+    def command_for(_change: Change, state: KeyState) -> ask.Command:
+        if state.hold is None:
+            raise CannotOperate(f"key {key!r} is not held{_because_of_route(state)}")
+        return ask.Release(operator)
+
+    return _operate(platform, key, command_for)
+
+
+def resume(platform: Platform, key: str, operator: Operator, *, is_fresh: bool) -> Applied:
+    """Try the failed run of a parked key again. Raises CannotOperate when it isn't parked."""
+
+    def command_for(_change: Change, state: KeyState) -> ask.Command:
+        _refuse_not_parked(state)
+        return ask.Resume(operator, is_fresh)
+
+    return _operate(platform, key, command_for)
+
+
+def skip(platform: Platform, key: str, operator: Operator) -> Applied:
+    """Dead-letter what a parked key failed at, and let it go on. Raises CannotOperate when it isn't parked."""
+
+    def command_for(change: Change, state: KeyState) -> ask.Command:
+        _refuse_not_parked(state)
+        failed = state.run.slice if state.run is not None else _head(change, state)
+        following = change.next_after(state, failed, lambda: False) if failed is not None else None
+        return ask.Skip(operator, failed, following)
+
+    return _operate(platform, key, command_for)
+
+
+def _operate(platform: Platform, key: str, command_for: Callable[[Change, KeyState], ask.Command]) -> Applied:
+    change = Change(platform, key)
+    applied = apply(change, lambda state: command_for(change, state))
+    refusal = applied.transition.refusal
+    if refusal is not None:
+        why = _REFUSALS.get(refusal, f"the protocol refuses it ({refusal})")
+        raise CannotOperate(f"key {key!r} is {applied.state.phase}: {why}")
+    return applied
+
+
+def _head(change: Change, state: KeyState) -> Slice | None:
+    """Return what a parked key without a run would run next: None when its log has lost it."""
+    try:
+        following = change.next_of(state, lambda: False)
+    except LogIncomplete:
+        return None
+    return following.slice if following is not None else None
+
+
+def _refuse_not_parked(state: KeyState) -> None:
+    if state.phase is not Phase.PARKED:
+        raise CannotOperate(f"key {state.key!r} is {state.phase}, not parked: there is nothing to resume or skip")
+
+
+def _because_of_route(state: KeyState) -> str:
+    return f": its route {state.held_route!r} is, release that" if state.held_route else ""
+
+
+def told(applied: Applied) -> dict[str, Any]:
+    """Tell what stands after a command, for the caller to print."""
+    state = applied.state
+    return {
+        "key": state.key,
+        "phase": state.phase.value,
+        "waits_for": state.waits_for.value if state.waits_for else None,
+        "cursor": state.cursor,
+        "tail": state.tail,
+        "fence": state.fence,
+        "generation": state.generation,
+        "not_before_ms": state.not_before_ms,
+        "is_held": state.hold is not None,
+        "replay": state.replay.id if state.replay else None,
+    }

@@ -1,0 +1,51 @@
+"""What the operator function can be asked: a command with its subject, who asks, and why.
+
+It runs in the stack, not in the caller's terminal: with the routes that are deployed, and with the function's rights,
+so that an operator needs the right to invoke it and nothing more. What can't be done is answered as `refused`, in a
+line.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from keyturn.adapters import telemetry
+from keyturn.core.commands import Operator
+from keyturn.errors import CannotOperate, StoreError
+from keyturn.shell.operate import hold, release, resume, skip, told
+from keyturn.shell.platform import Platform
+
+Request = Mapping[str, Any]
+"""`command`, `by`, `reason`, and what the command is about."""
+
+_Handler = Callable[[Platform, Request, Operator], dict[str, Any]]
+
+
+def answer(platform: Platform, request: Request) -> dict[str, Any]:
+    """Carry a request out; return what stands afterwards, or `refused` with the reason."""
+    handler = HANDLERS.get(str(request.get("command")))
+    if handler is None:
+        return {"refused": f"unknown command {request.get('command')!r}: one of {', '.join(HANDLERS)}"}
+    operator = Operator(str(request.get("by") or "unknown"), str(request.get("reason") or ""))
+    try:
+        done = handler(platform, request, operator)
+    except (CannotOperate, StoreError) as error:
+        return {"refused": str(error)}
+    telemetry.logger().info("operated", extra={"command": request["command"], "by": operator.by})
+    return done
+
+
+def _key(request: Request) -> str:
+    key = request.get("key")
+    if not isinstance(key, str) or not key:
+        raise CannotOperate("the request names no key")
+    return key
+
+
+HANDLERS: Final[Mapping[str, _Handler]] = {
+    "hold-key": lambda platform, request, operator: told(hold(platform, _key(request), operator)),
+    "release-key": lambda platform, request, operator: told(release(platform, _key(request), operator)),
+    "resume": lambda platform, request, operator: told(
+        resume(platform, _key(request), operator, is_fresh=bool(request.get("is_fresh")))
+    ),
+    "skip": lambda platform, request, operator: told(skip(platform, _key(request), operator)),
+}
