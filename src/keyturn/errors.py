@@ -67,3 +67,10 @@ class StepFailed(KeyturnError):
 
 class Permanent(KeyturnError):
     """Raise it in a worker when no retry can help: the route's policy on exhaustion decides at once."""
+
+
+class StepRefused(BaseException):
+    """A worker's attempt was superseded while it worked: what it does from now on may not count.
+
+    No `except Exception` of a worker catches it. Where one catches BaseException, it must raise this again.
+    """

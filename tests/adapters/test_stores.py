@@ -320,20 +320,17 @@ class TestExecutions:
 
     def test_express_is_never_asked(self) -> None:
         """AWS refuses it: the deadline is the only truth."""
-        client = Edited(_Nothing(), describe_execution=silent)
-        assert not Executions(client, PREFIX).is_running(a_run(Kind.EXPRESS))
+        client = Edited(_Nothing(), stop_execution=silent)
+        assert Executions(client, PREFIX).stop(a_run(Kind.EXPRESS), "past its deadline")
         assert client.calls == []
 
-    @pytest.mark.parametrize(("status", "runs"), [("RUNNING", True), ("SUCCEEDED", False), ("PENDING_REDRIVE", True)])
-    def test_a_standard_one_is_asked(self, status: str, runs: bool) -> None:
-        client = Edited(_Nothing(), describe_execution=lambda _real, **_: {"status": status})
-        assert Executions(client, PREFIX).is_running(a_run()) is runs
+    def test_one_that_has_ended_was_there(self) -> None:
+        client = Edited(_Nothing(), stop_execution=refused("ValidationException"))
+        assert Executions(client, PREFIX).stop(a_run(), "past its deadline")
 
-    def test_one_that_never_was_does_not_run_and_may_be_stopped(self) -> None:
-        gone = refused("ExecutionDoesNotExist")
-        executions = Executions(Edited(_Nothing(), describe_execution=gone, stop_execution=gone), PREFIX)
-        assert not executions.is_running(a_run())
-        executions.stop(a_run(), "past its deadline")
+    def test_one_that_never_was_is_told(self) -> None:
+        client = Edited(_Nothing(), stop_execution=refused("ExecutionDoesNotExist"))
+        assert not Executions(client, PREFIX).stop(a_run(), "past its deadline")
 
     def test_the_arn_of_an_execution_is_the_state_machines_with_its_name(self) -> None:
         asked: list[str] = []

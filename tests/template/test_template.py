@@ -62,7 +62,7 @@ GRANTS = {
     "OperatorFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
     | {"dynamodb:DeleteItem", "sqs:SendMessage"},
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
-    | {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
+    | {"states:StartExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "WorkerPolicy": {
         "dynamodb:BatchGetItem",

@@ -51,6 +51,12 @@ class DueIndex:
         found = [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, limit, until_ms=now_ms)]
         return sorted(found, key=lambda entry: entry.at_ms)
 
+    def beyond(self, queue: Queue, at_ms: int, limit: int) -> list[Overdue]:
+        """Return at most `limit` keys of each bucket that stand at a time after `at_ms`."""
+        return [
+            entry for bucket in range(self.buckets) for entry in self._read(queue.value, bucket, limit, from_ms=at_ms)
+        ]
+
     def heads(self, queue: Queue) -> list[Overdue]:
         """Return the first entry of each bucket of a queue: among them is the one that waits longest."""
         return [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, 1)]
@@ -66,12 +72,17 @@ class DueIndex:
             random.shuffle(oldest)
             yield from oldest
 
-    def _read(self, name: str, bucket: int, limit: int | None, until_ms: int | None = None) -> Iterator[Overdue]:
+    def _read(
+        self, name: str, bucket: int, limit: int | None, until_ms: int | None = None, from_ms: int | None = None
+    ) -> Iterator[Overdue]:
         arguments = {"IndexName": INDEX_NAME, "KeyConditionExpression": "due_bucket = :bucket"}
         values: dict[str, str | int] = {"bucket": f"{name}#{bucket}"}
         if until_ms is not None:
             arguments["KeyConditionExpression"] += " AND due_at <= :until"
             values["until"] = until_ms
+        if from_ms is not None:
+            arguments["KeyConditionExpression"] += " AND due_at > :from"
+            values["from"] = from_ms
         for item in self.table.query(arguments, values, limit):
             yield Overdue(item["pk"].removeprefix(_KEY), item["due_at"])
 

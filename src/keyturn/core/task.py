@@ -79,13 +79,19 @@ def permission(state: KeyState, task: Task, ends_by_ms: int, margin_ms: int) -> 
     no clock skew within the margin lets the Lambda outlive the run's deadline: after that the next attempt may start.
     """
     run = state.run
-    if state.phase is not Phase.RUNNING or run is None or state.fence != task.header.fence:
-        return Permission.REFUSED
-    if run.execution_id not in {None, task.execution_id}:
+    if run is None or not is_current(state, task):
         return Permission.REFUSED
     if ends_by_ms + margin_ms > run.deadline_ms:
         return Permission.OUT_OF_TIME
     return Permission.GRANTED if run.execution_id else Permission.AFTER_BINDING
+
+
+def is_current(state: KeyState, task: Task) -> bool:
+    """Tell whether a task is of its key's attempt as it stands, in the execution that it is bound to or could be."""
+    run = state.run
+    if state.phase is not Phase.RUNNING or run is None or state.fence != task.header.fence:
+        return False
+    return run.execution_id in {None, task.execution_id}
 
 
 def answer(task: Task, outcome: str, **more: Any) -> dict[str, Any]:

@@ -92,8 +92,15 @@ class Change:
         return self.next_between(*bounds, has_slot) if bounds else None
 
     def next_after(self, state: KeyState, done: Slice, has_slot: Callable[[], bool]) -> ask.Next | None:
-        """Read from the log what the key would run once `done` has passed; None when nothing is pending then."""
-        return self.next_of(passed(state, done.last, done.count), has_slot)
+        """Read from the log what the key would run once `done` has passed; None when nothing is pending then.
+
+        None too when the log lacks it: what is done must be finished all the same, and the claim of what follows will
+        park the key with that reason.
+        """
+        try:
+            return self.next_of(passed(state, done.last, done.count), has_slot)
+        except LogIncomplete:
+            return None
 
     def next_between(self, cursor: Position, tail: Position, has_slot: Callable[[], bool]) -> ask.Next | None:
         """Read from the log what the key would run behind `cursor`; None when nothing is admitted there.

@@ -14,6 +14,7 @@ from keyturn.adapters.index import DueIndex
 from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.log import EventLog
 from keyturn.adapters.outcomes import OutcomeStore
+from keyturn.adapters.passes import Passes
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.quarantine import Quarantine
 from keyturn.adapters.schemas import load_routes
@@ -39,6 +40,7 @@ class Platform:
     index: DueIndex
     capacity: Capacity
     controls: Controls
+    passes: Passes
     executions: Executions
     wake: WakeQueue
     clock: Clock = now_ms
@@ -63,6 +65,7 @@ class Platform:
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
             controls=Controls(table, clock),
+            passes=Passes(table),
             executions=Executions(client_of("stepfunctions"), settings.state_machine_prefix),
             wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),
             clock=clock,

@@ -11,17 +11,22 @@ from typing import Final
 
 from keyturn.adapters import telemetry
 from keyturn.core import commands as ask
-from keyturn.core.commands import Evidence
+from keyturn.core.commands import Evidence, Retime
+from keyturn.core.naming import key_hash
+from keyturn.core.route import Kind, Route
 from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
-from keyturn.errors import StoreError
+from keyturn.errors import StoreError, Throttled
 from keyturn.shell.apply import apply, claim, divert, log_fields, start_again, wake_at
 from keyturn.shell.change import Change
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
 
-_THREADS: Final = 8
-_OVERDUE_A_BUCKET_MAX: Final = 200
-"""Overdue keys of one bucket that a pass takes on; the next pass takes the rest, the most overdue first."""
+_THREADS: Final = 16
+_OVERDUE_A_BUCKET_MAX: Final = 2_000
+"""Overdue keys of one bucket that a pass takes on, the most overdue first; a pass ends by its time before that."""
+
+_AHEAD_A_BUCKET_MAX: Final = 20
+"""Keys of one bucket whose times lie too far ahead that a pass corrects: a clock that is wrong is an exception."""
 
 
 def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
@@ -31,9 +36,12 @@ def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
     ready = [entry.key for entry in platform.index.overdue(Queue.RETRY, now_ms, _OVERDUE_A_BUCKET_MAX)]
     _each(platform, expired, expire, has_time)
     _each(platform, ready, wake, has_time)
+    retimed = retime(platform, has_time)
     filled = fill_slots(platform, has_time)
     _measure(platform)
-    return {"expired": len(expired), "ready": len(ready), "filled": filled}
+    done = {"expired": len(expired), "ready": len(ready), "filled": filled, "retimed": retimed}
+    platform.passes.record("watchdog", now_ms, platform.clock(), done)
+    return done
 
 
 def wake(platform: Platform, key: str) -> None:
@@ -69,10 +77,21 @@ def expire(platform: Platform, key: str) -> None:
     run = state.run
     if state.phase is not Phase.RUNNING or run is None or platform.clock() < run.deadline_ms:
         return
-    is_running = platform.executions.is_running(run)
-    if is_running:
-        platform.executions.stop(run, "past its run's deadline")
-    _expire(platform, state, run, _evidence(run, is_running=is_running))
+    _expire(platform, state, run, _evidence(run, exists=_stop(platform, run)))
+
+
+def _stop(platform: Platform, run: Run) -> bool:
+    """Stop a run's execution; tell whether there was one.
+
+    Where some worker has begun, the fence is what ends the attempt, and its execution ends by its own timeout: a
+    throttled stop keeps nobody waiting then.
+    """
+    try:
+        return platform.executions.stop(run, "past its run's deadline")
+    except Throttled:
+        if run.execution_id is None:
+            raise
+        return True
 
 
 def ended_without_finish(platform: Platform, execution_name: str, key: str) -> None:
@@ -82,10 +101,12 @@ def ended_without_finish(platform: Platform, execution_name: str, key: str) -> N
         _expire(platform, state, state.run, Evidence.ENDED_WITHOUT_FINISH)
 
 
-def _evidence(run: Run, *, is_running: bool) -> Evidence:
-    if run.execution_id is None and not is_running:
-        return Evidence.NEVER_STARTED
-    return Evidence.HUNG
+def _evidence(run: Run, *, exists: bool) -> Evidence:
+    if run.heartbeat_at_ms:
+        return Evidence.HEARTBEAT_LOST
+    has_begun = run.execution_id is not None
+    may_have_run = exists and run.kind is Kind.STANDARD
+    return Evidence.HUNG if has_begun or may_have_run else Evidence.NEVER_STARTED
 
 
 def _expire(platform: Platform, found: KeyState, run: Run, evidence: Evidence) -> None:
@@ -105,6 +126,39 @@ def _expire_command(change: Change, fence: int, evidence: Evidence, state: KeySt
     route = change.platform.routes.named_or_missing(state.run.slice.route)
     following = change.next_after(state, state.run.slice, lambda: False)
     return ask.Expire(fence, evidence, route, following)
+
+
+def retime(platform: Platform, has_time: HasTime) -> int:
+    """Correct times that no right clock can have set: their keys would be stuck for as long as that clock was ahead.
+
+    Returns how many keys had one.
+    """
+    routes, rules = platform.routes.routes, platform.settings.rules
+    now_ms, slack_ms = platform.clock(), rules.clock_margin_ms + platform.settings.index_rounding_ms
+    run_s = max(_longest_run_s(route) for route in routes)
+    wait_s = max(max(route.backoff.max_s, route.worker_timeout_s) for route in routes)
+    ahead = {
+        entry.key: latest_ms
+        for queue, latest_ms in (
+            (Queue.RUNNING, now_ms + run_s * 1000 + slack_ms),
+            (Queue.RETRY, now_ms + int(wait_s * 1000) + slack_ms),
+        )
+        for entry in platform.index.beyond(queue, latest_ms, _AHEAD_A_BUCKET_MAX)
+    }
+    _each(platform, list(ahead), lambda _platform, key: _retime(platform, key, ahead[key]), has_time)
+    return len(ahead)
+
+
+def _retime(platform: Platform, key: str, latest_ms: int) -> None:
+    applied = apply(Change(platform, key), lambda _state: Retime(latest_ms))
+    if applied.has_changed:
+        telemetry.count("ClocksCorrected")
+        telemetry.logger().warning("a time far ahead was corrected", extra={"key_hash": key_hash(key)})
+
+
+def _longest_run_s(route: Route) -> int:
+    """Tell how far ahead a deadline may lie: a worker's heartbeat, late in its Lambda's time, starts the run's anew."""
+    return route.run_timeout_s + route.worker_timeout_s
 
 
 def _claim(platform: Platform, key: str) -> None:

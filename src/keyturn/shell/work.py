@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from functools import partial
+from typing import Any, Final, Self, TypeVar
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.clients import client
@@ -12,7 +13,7 @@ from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.steps import StepResult, StepStore
 from keyturn.adapters.table import Table
-from keyturn.core.commands import Bind
+from keyturn.core.commands import Bind, Extend
 from keyturn.core.event import Event
 from keyturn.core.log_entry import PayloadReference
 from keyturn.core.naming import key_hash
@@ -20,15 +21,20 @@ from keyturn.core.positions import Position
 from keyturn.core.protocol import transition
 from keyturn.core.state import Clock, KeyState
 from keyturn.core.step_context import StepContext
-from keyturn.core.task import Permission, Task, TaskEvent, answer, permission
-from keyturn.errors import Conflict, Permanent, StepFailed
+from keyturn.core.task import Permission, Task, TaskEvent, answer, is_current, permission
+from keyturn.errors import Conflict, Permanent, StepFailed, StepRefused
 from keyturn.limits import STEP_RESULT_BYTES_MAX
 from keyturn.settings import WorkerSettings
 
 WorkerFunction = Callable[[Event, StepContext], Any]
 """What a worker's author writes: does the step for one event and returns its result, JSON or None."""
 
-_BIND_TRIES_MAX: Final = 12
+_TRIES_MAX: Final = 12
+
+_BEAT_SHARE: Final = 0.1
+"""Part of a run's time in which one heartbeat is enough."""
+
+_T = TypeVar("_T")
 
 _MESSAGE_CHARACTERS_MAX: Final = 200
 
@@ -72,6 +78,9 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
             stored[event.position] if event.position in stored else _do(bench, task, event, function)
             for event in task.events
         ]
+    except StepRefused:
+        logger.warning("step superseded while it worked")
+        return answer(task, Permission.REFUSED.value)
     except Permanent as error:
         logger.warning("step failed for good", extra={"error": type(error.__cause__ or error).__name__})
         return answer(task, "failed", error={"Error": "Permanent", "Cause": _short(error)})
@@ -87,27 +96,57 @@ def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tup
     header = task.header
     generations = range(header.generation, header.generation_latest + 1)
     state, stored = bench.steps.load(header.key, generations, task.step, task.positions)
-    for _ in range(_BIND_TRIES_MAX):
+
+    def begin(found: KeyState) -> Permission:
         ends_by_ms = bench.clock() + remaining_ms()
-        granted = permission(state, task, ends_by_ms, bench.settings.clock_margin_ms)
+        granted = permission(found, task, ends_by_ms, bench.settings.clock_margin_ms)
         if granted is not Permission.AFTER_BINDING:
-            return granted, stored
+            return granted
+        has_changed = _change(bench, found, Bind(header.fence, task.execution_id))
+        return Permission.GRANTED if has_changed else Permission.REFUSED
+
+    return _while_others_change(begin, state), stored
+
+
+def _while_others_change(act: Callable[[KeyState], _T], state: KeyState) -> _T:
+    """Act on a key's state, again on the one that stands when somebody else changed it first."""
+    for _ in range(_TRIES_MAX):
         try:
-            return _bind(bench, task, state), stored
+            return act(state)
         except Conflict as conflict:
             state = conflict.standing
-    raise Conflict(
-        f"key {key_hash(header.key)} was changed by others {_BIND_TRIES_MAX} times in a row; try again", state
-    )
+    raise Conflict(f"key {key_hash(state.key)} was changed by others {_TRIES_MAX} times in a row; try again", state)
 
 
-def _bind(bench: Workbench, task: Task, state: KeyState) -> Permission:
-    command = Bind(task.header.fence, task.execution_id)
-    bound = transition(state, command, bench.clock(), bench.settings.rules)
-    if bound.refusal is not None:
-        return Permission.REFUSED
-    bench.keys.save(bound.state)
-    return Permission.GRANTED
+def _change(bench: Workbench, state: KeyState, command: Bind | Extend) -> bool:
+    """Change a key by a command that asks nothing of the world; False if the protocol refuses it."""
+    decided = transition(state, command, bench.clock(), bench.settings.rules)
+    if decided.refusal is None:
+        bench.keys.save(decided.state)
+    return decided.refusal is None
+
+
+def _heartbeat(bench: Workbench, task: Task) -> Callable[[], None]:
+    """Return what a step's heartbeat does: extend the run's deadline, if it hasn't just been."""
+    header = task.header
+    last_ms = bench.clock()
+
+    def beat() -> None:
+        nonlocal last_ms
+        now_ms = bench.clock()
+        if now_ms - last_ms < header.run_timeout_ms * _BEAT_SHARE or not header.run_timeout_ms:
+            return
+        last_ms = now_ms
+        _while_others_change(partial(_extend, bench, task, now_ms), bench.keys.load(header.key))
+
+    return beat
+
+
+def _extend(bench: Workbench, task: Task, now_ms: int, state: KeyState) -> None:
+    """Extend the deadline of the attempt; raises StepRefused when it isn't the key's any more."""
+    if not is_current(state, task):
+        raise StepRefused("the attempt was superseded")
+    _change(bench, state, Extend(task.header.fence, task.execution_id, now_ms + task.header.run_timeout_ms))
 
 
 def _do(bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction) -> Any:
@@ -123,6 +162,7 @@ def _do(bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction
         idempotency_key=task.idempotency_key(event.position),
         deadline_ms=header.deadline_ms,
         payload=task.payload,
+        beat=_heartbeat(bench, task),
     )
     began_at_ms = bench.clock()
     result = function(Event.from_attributes(_content(bench, event)), context)
