@@ -65,19 +65,17 @@ class StepFunctions:
         self.executions.append(Execution(machine, call["name"], document, len(self.executions)))
         return {}
 
-    def describe_execution(self, **call: Any) -> dict[str, Any]:
-        """Standard only."""
-        return {"status": self._found(call).status}
-
     def stop_execution(self, **call: Any) -> dict[str, Any]:
-        """End a Standard execution; the Lambdas behind its tasks run on."""
+        """End a Standard execution that runs; the Lambdas behind its tasks run on."""
         check("stepfunctions", "StopExecution", call)
-        self._found(call).status = "ABORTED"
+        execution = self._found(call)
+        if execution.status == "RUNNING":
+            execution.status = "ABORTED"
         return {}
 
     def _found(self, call: dict[str, Any]) -> Execution:
         machine, _, name = call["executionArn"].replace(":execution:", ":stateMachine:").rpartition(":")
-        assert machine.endswith("-standard"), "Express executions can't be described or stopped"
+        assert machine.endswith("-standard"), "Express executions can't be stopped"
         for execution in self.executions:
             if (PREFIX + execution.machine, execution.name) == (machine, name):
                 return execution

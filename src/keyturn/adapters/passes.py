@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keyturn.adapters.controls import PARTITION
-from keyturn.adapters.table import Table
+from keyturn.adapters.table import Item, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,6 @@ class Passes:
         place = {"pk": PARTITION, "sk": name}
         self.table.put_many([{**place, "at_ms": began_at_ms, "ended_at_ms": ended_at_ms, **figures}])
 
-    def last(self, name: str) -> Mapping[str, object] | None:
+    def last(self, name: str) -> Item | None:
         """Return the last pass of a function; None if it never came."""
         return self.table.get(PARTITION, name)
