@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyturn.core.canary import CANARY, with_canary
 from keyturn.core.route import Backoff, Exhaustion, Kind, parse_routes
 from keyturn.errors import SettingsError
 
@@ -141,3 +142,26 @@ def test_what_routes_may_not_say_is_named_with_its_place_and_the_way_out(
         parse_routes({"routes": routes})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("taken", "message"),
+    [
+        (
+            {"name": "keyturn-canary"},
+            'route "keyturn-canary": name is "keyturn-canary", which is the built-in route\'s',
+        ),
+        ({"type": "keyturn.canary"}, 'route "orders": type is "keyturn.canary", which is the built-in route\'s'),
+        ({"plain": PLAIN | {"type": "keyturn.canary"}, "type": "*"}, 'route "orders": plain.type is "keyturn.canary"'),
+    ],
+)
+def test_a_route_may_not_take_the_place_of_the_built_in_one(taken: dict[str, Any], message: str) -> None:
+    """Its events must come to it in every deployment."""
+    with pytest.raises(SettingsError) as caught:
+        with_canary(parse_routes({"routes": [entry(**taken)]}))
+    assert message in str(caught.value)
+
+
+def test_a_route_that_takes_everything_leaves_the_canary_alone() -> None:
+    """An exact type goes before any pattern."""
+    assert with_canary(parse_routes({"routes": [entry(type="*")]})).for_type(CANARY.type) is CANARY

@@ -9,6 +9,7 @@ import pytest
 from keyturn.adapters.records import read_records
 from keyturn.adapters.schemas import load_routes
 from keyturn.core.answers import read_steps
+from keyturn.core.canary import canary_event
 from keyturn.core.commands import Outcome
 from keyturn.core.event import Admissible, Event, Reason, Rejection
 from keyturn.core.run_header import RunHeader
@@ -73,6 +74,13 @@ def test_a_worker_reads_its_sample(worker: str) -> None:
     (found,) = task.events
     assert isinstance(found.content, dict)
     assert Event.from_attributes(found.content).data["lines"]
+
+
+def test_the_canary_reads_its_sample() -> None:
+    """An event without data, through the built-in route."""
+    task = Task.from_payload(sample("canary/task.json"))
+    (found,) = task.events
+    assert (task.step, found.content) == ("canary", json.loads(canary_event("c0ffee")))
 
 
 def test_the_watchdogs_samples_name_the_key() -> None:

@@ -92,6 +92,8 @@ CASES: Final = (
     Case("tracking", "Told", ("notification done",), {"Notification": 1, "Sequence": 1}),
     Case("tracking", "NotificationRefused", ("notification refused",), {"Notification": 1}),
     Case("tracking", "NotificationAnswersTooMuch", ("notification: States.DataLimitExceeded",), {"Notification": 1}),
+    Case("canary", "Through", ("canary done",), {"Canary": 1, "Sequence": 1}),
+    Case("canary", "CanaryKeepsFailing", ("canary: StepFailed",), {"Canary": 3}),
     Case("lines", "TwoLines", ("packing done", "picking done", "picking done"), {"Picking": 2}),
     Case("lines", "NoLines", ("packing done",), {"Picking": 0}),
     Case("lines", "FortyLines", ("packing done", *FORTY_PICKED), {"Picking": 40}),

@@ -75,6 +75,7 @@ GRANTS = {
     "OrderRole": {"lambda:InvokeFunction"},
     "LinesRole": {"lambda:InvokeFunction"},
     "TrackingRole": {"lambda:InvokeFunction"},
+    "CanaryRole": {"lambda:InvokeFunction"},
 }
 """Who may do what, and nothing else. SAM makes the role that lets the schedule invoke the watchdog."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tools.lint_statemachines.nesting import Definitions, check_nesting
 from tools.lint_statemachines.problem import Problem
 from tools.lint_statemachines.shape import check_shape
-from tools.lint_statemachines.stack import routes_from, stack_from_template
+from tools.lint_statemachines.stack import BUILT_IN, routes_from, stack_from_template
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,7 +18,8 @@ def lint(root: Path) -> list[Problem]:
     definitions: Definitions = {
         machine.file: json.loads((root / machine.file).read_text(encoding="utf-8")) for machine in stack.machines
     }
-    routes = routes_from(json.loads((root / "src/keyturn_routes/routes.json").read_text(encoding="utf-8")))
+    document = json.loads((root / "src/keyturn_routes/routes.json").read_text(encoding="utf-8"))
+    routes = (*routes_from(document), BUILT_IN)
     shape = [problem for file, definition in definitions.items() for problem in check_shape(file, definition)]
     return [*shape, *check_nesting(stack, definitions, routes)]
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from samcli.yamlhelper import yaml_parse
 
+from keyturn.core.canary import CANARY
+
 STACK_PREFIX: Final = "${AWS::StackName}-"
 
 
@@ -44,6 +46,16 @@ class Route:
     kind: str
     run_timeout_s: int
     worker_timeout_s: int
+
+
+BUILT_IN: Final = Route(
+    name=CANARY.name,
+    workflow=CANARY.workflow,
+    kind=CANARY.kind.value,
+    run_timeout_s=CANARY.run_timeout_s,
+    worker_timeout_s=CANARY.worker_timeout_s,
+)
+"""Every deployment has it besides the routes of its file."""
 
 
 def stack_from_template(text: str) -> Stack:

@@ -8,6 +8,7 @@ from aws_kinesis_agg.aggregator import RecordAggregator
 
 from keyturn.adapters.records import read_records
 from keyturn.adapters.schemas import load_routes
+from keyturn.core.canary import canary_event
 from keyturn.core.event import Admissible
 from keyturn.core.log_entry import LogEntry, cut_slice, execution_input
 from keyturn.core.naming import execution_name
@@ -51,6 +52,7 @@ def written() -> dict[str, str]:
         "watchdog/status-change.json": _status_change(placed),
         "watchdog/wake-up.json": _wake_up(),
         **{f"{step}/task.json": _task(step, placed) for step in _STEPS},
+        "canary/task.json": _task("canary", _run(canary_event("c0ffee"))),
         "packing/task.json": _task("packing", shipped),
         "picking/task.json": _task("picking-1", shipped) | {"line": 1},
     }

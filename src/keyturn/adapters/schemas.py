@@ -16,6 +16,7 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
+from keyturn.core.canary import with_canary
 from keyturn.core.field import name_of
 from keyturn.core.route import Routes, parse_routes
 from keyturn.errors import SettingsError
@@ -45,12 +46,15 @@ _WORDINGS: Final = {
 
 @cache
 def load_routes() -> Routes:
-    """Read and check this deployment's routes; raises SettingsError naming the entry and the field that is wrong."""
+    """Read and check this deployment's routes, and add the built-in one.
+
+    Raises SettingsError naming the entry and the field that is wrong.
+    """
     document = _read(files(_HOME) / "routes.json")
     problem = first_problem(validator(_ROUTES), document)
     if problem:
         raise SettingsError(f"routes.json, {problem}: correct it in src/{_HOME}/routes.json")
-    routes = parse_routes(document)
+    routes = with_canary(parse_routes(document))
     for route in routes.routes:
         if route.schema is not None and schema_name(route.schema) not in _schemas():
             raise SettingsError(
