@@ -4,7 +4,8 @@ python -m tools.draw_protocol           # writes the picture and the table betwe
 python -m tools.draw_protocol --check   # exit code 1 when they are not up to date
 
 Phases and commands come from the protocol's own table, ACCEPTS. Where a command leads, a walk over a small world shows:
-one key, two events, every route policy, every way an attempt can end. A cell that the walk never enters is an error.
+one key, two events, every route policy, every way an attempt can end, holds, replays. A cell that the walk never enters
+is an error.
 """
 
 import sys
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Final, get_args
 
 from keyturn.core import commands as ask
-from keyturn.core.positions import Position, position
+from keyturn.core.positions import position
 from keyturn.core.protocol import ACCEPTS, Rules, transition
 from keyturn.core.route import Backoff, Batch, Exhaustion, Kind, Route
-from keyturn.core.state import KeyState, Phase, Slice
+from keyturn.core.state import KeyState, Phase, Replay, Slice, Span, passed, rewound, to_run
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "design.md"
 BEGIN: Final = "<!-- protocol: written by tools/draw_protocol.py -->"
@@ -37,6 +38,9 @@ ENDINGS: Final = tuple(
     for permanent in (True, False)
 )
 
+SPANS: Final = ((Span(EVENTS[0], EVENTS[0]),), (Span(EVENTS[0], EVENTS[0]), Span(EVENTS[1], EVENTS[1])))
+OPERATOR: Final = ask.Operator("somebody", "")
+
 Cells = dict[tuple[Phase, type[ask.Command]], set[Phase]]
 """From a phase, by a command -> the phases that may follow."""
 
@@ -53,7 +57,9 @@ class _Place:
         state = self.state
         run = (state.run.slice.first, state.run.attempt, state.run.execution_id) if state.run else None
         diverts = state.parked.diverts if state.parked else None
-        return (state.phase, state.waits_for, state.cursor, state.tail, run, diverts, self.now_ms < state.not_before_ms)
+        asked = (state.hold is not None, (state.replay.spans, state.replay.is_noted) if state.replay else None)
+        stands = (state.phase, state.waits_for, state.cursor, state.tail)
+        return (*stands, run, diverts, *asked, self.now_ms < state.not_before_ms)
 
 
 def walk() -> Cells:
@@ -85,34 +91,68 @@ def _check_complete(cells: Cells) -> None:
 
 
 def _commands(state: KeyState) -> Iterator[ask.Command]:
-    fence, run_last = state.fence, state.run.slice.last if state.run else state.cursor
+    fence = state.fence
     for tail in EVENTS:
-        for following in _nexts(state.cursor, tail):
+        for following in _nexts(replace(state, tail=tail)):
             yield ask.Admit(tail, 1, HOUR_MS, following)
-    for following in _nexts(state.cursor, state.tail):
+    for following in _nexts(state):
         if following is not None:
             yield ask.Claim(following)
     yield ask.Bind(fence, "x")
+    yield ask.Extend(fence, "x", HOUR_MS * 1_000)
+    yield ask.Postpone(fence, state.not_before_ms + 1)
+    yield ask.Retime(HOUR_MS)
+    yield ask.Park("")
+    yield from _ends_of_attempts(state)
+    if state.has_pending:
+        _, through = to_run(state) or (state.cursor, state.tail)
+        yield ask.Divert(through, 1)
+    yield from _operators(state)
+
+
+def _ends_of_attempts(state: KeyState) -> Iterator[ask.Command]:
+    if state.run is None:
+        return
     for route in ROUTES:
-        for following in _nexts(run_last, state.tail):
+        for following in _nexts(passed(state, state.run.slice.last, 1)):
             for ending in ENDINGS:
-                yield ask.Finish(fence, "x", ending, route, following)
+                yield ask.Finish(state.fence, "x", ending, route, following)
             for evidence in ask.Evidence:
-                yield ask.Expire(fence, evidence, route, following)
-            yield ask.GiveUp(fence, "", route, following)
-    yield ask.Divert(state.tail, 1)
+                yield ask.Expire(state.fence, evidence, route, following)
+            yield ask.GiveUp(state.fence, "", route, following)
 
 
-def _nexts(cursor: Position, tail: Position) -> Iterator[ask.Next | None]:
-    """Yield what may follow a cursor: nothing if nothing is admitted there, else one event, by any or no route."""
-    waiting = [event for event in EVENTS if cursor < event <= tail]
+def _operators(state: KeyState) -> Iterator[ask.Command]:
+    yield ask.Hold(OPERATOR)
+    yield ask.Release(OPERATOR)
+    yield ask.Resume(OPERATOR)
+    for head in _nexts(state):
+        failed = state.run.slice if state.run else head.slice if head else None
+        for following in _nexts(passed(state, failed.last, 1)) if failed else [None]:
+            yield ask.Skip(OPERATOR, failed, following)
+    held_at_ms = state.hold.at_ms if state.hold else 0
+    for spans in SPANS:
+        begun = rewound(state, Replay("", 0, 0, spans))
+        for following in _nexts(begun):
+            name = str(state.version)
+            yield ask.Rewind(OPERATOR, name, spans, state.generation, held_at_ms, True, following)
+    if state.replay is not None:
+        for following in _nexts(replace(state, cursor=state.replay.resume_at, replay=None)):
+            yield ask.CancelReplay(OPERATOR, state.replay.id, following)
+
+
+def _nexts(state: KeyState) -> Iterator[ask.Next | None]:
+    """Yield what a key may run next: nothing if nothing is pending, else one event, by a route, a held one or none."""
+    cursor, through = to_run(state) or (state.cursor, state.cursor)
+    waiting = [event for event in EVENTS if cursor < event <= through]
     if not waiting:
         yield None
         return
     cut = Slice(waiting[0], waiting[0], 1, "r", HOUR_MS, "f")
-    for has_slot in (True, False):
-        for route in (*ROUTES, None):
-            yield ask.Next(cut, route, has_slot)
+    yield ask.Next(cut, ROUTES[0], has_slot=True)
+    yield ask.Next(cut, ROUTES[0], has_slot=False)
+    yield ask.Next(cut, ROUTES[0], has_slot=False, is_held=True)
+    yield ask.Next(cut, None, has_slot=True)
 
 
 def draw(cells: Cells) -> str:

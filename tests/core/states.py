@@ -7,7 +7,7 @@ from keyturn.core import commands as ask
 from keyturn.core.positions import Position, position
 from keyturn.core.protocol import Rules, Transition, transition
 from keyturn.core.route import Exhaustion, Kind, Route
-from keyturn.core.state import KeyState, Slice, violations
+from keyturn.core.state import KeyState, Slice, Span, violations
 from tests.core.world import route
 
 RULES = Rules(clock_margin_ms=1_000)
@@ -99,3 +99,60 @@ def finish(
 
 
 EXPRESS = route(kind=Kind.EXPRESS)
+OPERATOR = ask.Operator("somebody", "because")
+
+
+def held(state: KeyState) -> KeyState:
+    """Return a key in a state, on hold."""
+    return after(state, ask.Hold(OPERATOR))
+
+
+def held_route(through: int = 1) -> KeyState:
+    """Return a key that waits for its route to be released."""
+    return after(idle(), admit(through, through, next=on_hold(1)))
+
+
+def on_hold(number: int, name: str = "sample") -> ask.Next:
+    """Return what would run next, were its route not held."""
+    return ask.Next(replace(cut(number), route=name), replace(ROUTE, name=name), has_slot=False, is_held=True)
+
+
+def done(events: int) -> KeyState:
+    """Return an idle key that has finished some events, one by one."""
+    state = idle()
+    for number in range(1, events + 1):
+        state = after(state, admit(number, next=following(number)))
+        state = after(state, ask.Bind(number, "x"))
+        state = after(state, finish(fence=number))
+    return state
+
+
+def spans(*pairs: tuple[int, int]) -> tuple[Span, ...]:
+    """Return stretches of the log, each from one event through another."""
+    return tuple(Span(at(first), at(last)) for first, last in pairs)
+
+
+def rewind(
+    state: KeyState,
+    *pairs: tuple[int, int],
+    fresh: bool = False,
+    next: ask.Next | None = None,  # noqa: A002 - the command's own word
+    **more: Any,
+) -> ask.Rewind:
+    """Ask for a replay of a key as it stands."""
+    held_at_ms = state.hold.at_ms if state.hold else 0
+    planned = {"planned_generation": state.generation, "planned_hold_at_ms": held_at_ms} | more
+    return ask.Rewind(
+        OPERATOR,
+        id=planned.pop("id", "r1"),
+        spans=spans(*pairs),
+        is_new_generation=fresh,
+        next=next or following(pairs[0][0], has_slot=planned.pop("has_slot", True)),
+        **planned,
+    )
+
+
+def replaying(*pairs: tuple[int, int], events: int = 3, fresh: bool = False) -> KeyState:
+    """Return a key whose replay of some of its finished events has claimed its first run."""
+    state = done(events)
+    return after(state, rewind(state, *pairs, fresh=fresh))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 
@@ -13,14 +14,17 @@ from keyturn.core.actions import (
     HandOn,
     RecordAttempt,
     RecordDeadLetter,
+    RecordOperation,
+    SeekSlot,
     StartRun,
     WakeAt,
 )
+from keyturn.core.positions import predecessor
 from keyturn.core.protocol import ACCEPTS, NO_ROUTE, Refusal, Transition
 from keyturn.core.route import Exhaustion
-from keyturn.core.state import KeyState, Phase, Queue, WaitsFor, due
+from keyturn.core.state import Due, Hold, KeyState, Phase, Queue, WaitsFor, due, to_run
 from tests.core import states as make
-from tests.core.states import EXPRESS, NOW_MS, ROUTE, at, decide, finish, following
+from tests.core.states import EXPRESS, NOW_MS, OPERATOR, ROUTE, at, decide, finish, following, on_hold
 from tests.core.world import WORKER_TIMEOUT_MS, route
 
 SKIP = route(Exhaustion.SKIP)
@@ -53,7 +57,22 @@ COMMANDS: dict[type[ask.Command], ask.Command] = {
     ask.Expire: ask.Expire(1, ask.Evidence.HUNG, ROUTE, None),
     ask.GiveUp: ask.GiveUp(1, "no", ROUTE, None),
     ask.Divert: ask.Divert(at(1), 1),
+    ask.Extend: ask.Extend(1, "x", NOW_MS),
+    ask.Postpone: ask.Postpone(1, NOW_MS),
+    ask.Retime: ask.Retime(NOW_MS),
+    ask.Park: ask.Park("no"),
+    ask.Hold: ask.Hold(OPERATOR),
+    ask.Release: ask.Release(OPERATOR),
+    ask.Resume: ask.Resume(OPERATOR),
+    ask.Skip: ask.Skip(OPERATOR, make.cut(1), None),
+    ask.Rewind: make.rewind(make.idle(), (1, 1)),
+    ask.CancelReplay: ask.CancelReplay(OPERATOR, "r1", None),
 }
+
+
+def test_every_command_is_tried_in_every_phase() -> None:
+    """A new command can't be forgotten here."""
+    assert set(COMMANDS) == set(get_args(ask.Command))
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -150,6 +169,31 @@ class TestClaim:
         done = decide(waiting, ask.Claim(following(1, by=None)), waiting.not_before_ms)
         assert done.state.phase is Phase.PARKED
         assert HandOn not in kinds(done), "a key that had no slot has none to hand on"
+
+    def test_a_held_key_starts_nothing_even_with_a_slot(self) -> None:
+        for state in (make.held(make.waiting_for_slot()), make.held(make.waiting_for_time())):
+            assert decide(state, ask.Claim(following(1)), NOW_MS + QUIET_MS).refusal is Refusal.HELD
+
+    def test_a_key_whose_route_is_held_waits_in_that_routes_queue(self) -> None:
+        waiting = make.after(make.waiting_for_slot(), ask.Claim(on_hold(1)))
+        assert due(waiting, 1) == Due(Queue.HELD, NOW_MS, "sample")
+        assert decide(waiting, ask.Claim(on_hold(1))).refusal is Refusal.HELD
+        assert make.after(waiting, ask.Claim(following(1))).phase is Phase.RUNNING
+
+    def test_a_key_whose_route_is_another_by_now_waits_for_that_ones_release(self) -> None:
+        """Its events' type was given to another route, which is held too: the first one's release must not find it."""
+        state = make.after(make.held_route(), ask.Claim(on_hold(1, "other")))
+        assert (state.waits_for, state.held_route) == (WaitsFor.RELEASE, "other")
+
+    def test_a_key_whose_route_was_released_too_early_waits_for_its_time(self) -> None:
+        """It may not stay in the queue of a route that isn't held any more: nobody looks there again."""
+        unclean = replace(make.UNCLEAN, permanent=True)
+        state = make.after(make.bound(2, SKIP), finish(unclean, by=SKIP, next=on_hold(2)))
+        assert state.waits_for is WaitsFor.RELEASE
+        assert decide(state, ask.Claim(on_hold(2))).refusal is Refusal.HELD
+        done = decide(state, ask.Claim(following(2)))
+        assert done.state.waits_for is WaitsFor.TIME
+        assert done.actions == (WakeAt(NOW_MS + QUIET_MS),)
 
 
 class TestBind:
@@ -279,6 +323,18 @@ class TestFinish:
         done = decide(again, finish(fence=2), waiting.not_before_ms)
         assert [type(record) for record in done.records] == [RecordAttempt]
 
+    def test_a_failure_while_the_routes_breaker_is_open_uses_no_attempt_up(self) -> None:
+        """Not even one that would be the last, or that the worker calls permanent."""
+        ending = ask.Ending(ask.Outcome.UNAVAILABLE, clean=True, permanent=True)
+        done = decide(make.bound(), finish(ending))
+        assert done.state.run is not None
+        assert (done.state.run.attempt, done.state.waits_for) == (1, WaitsFor.TIME)
+
+    def test_a_key_whose_next_route_is_held_waits_for_it_and_hands_its_slot_on(self) -> None:
+        done = decide(make.bound(2), finish(next=on_hold(2)))
+        assert (done.state.waits_for, done.state.held_route) == (WaitsFor.RELEASE, "sample")
+        assert kinds(done) >= {HandOn, Emit}
+
 
 class TestExpire:
     def test_nobody_is_given_up_before_the_deadline(self) -> None:
@@ -309,6 +365,15 @@ class TestExpire:
         done = decide(make.bound(), ask.Expire(0, ask.Evidence.ENDED_WITHOUT_FINISH, ROUTE, None))
         assert done.refusal is Refusal.SUPERSEDED
 
+    def test_while_the_routes_breaker_is_open_no_attempt_is_used_up(self) -> None:
+        hung = ask.Expire(1, ask.Evidence.ENDED_WITHOUT_FINISH, ROUTE, None, is_counted=False)
+        done = decide(make.bound(), hung)
+        assert done.state.run is not None
+        assert done.state.run.attempt == 1
+        (record,) = done.records
+        assert isinstance(record, RecordAttempt)
+        assert record.outcome is ask.Outcome.UNAVAILABLE
+
 
 class TestGiveUp:
     def test_what_can_never_start_is_parked(self) -> None:
@@ -337,3 +402,411 @@ class TestDivert:
 
     def test_a_key_that_is_simply_parked_keeps_its_events(self) -> None:
         assert decide(make.parked(2), ask.Divert(at(2), 1)).refusal is Refusal.WRONG_PHASE
+
+
+class TestExtend:
+    def test_a_heartbeat_moves_the_deadline_of_the_bound_execution(self) -> None:
+        state = make.bound()
+        assert state.run is not None
+        later_ms = state.run.deadline_ms + 1
+        run = make.after(state, ask.Extend(1, "x", later_ms), NOW_MS + 7).run
+        assert run is not None
+        assert (run.deadline_ms, run.heartbeat_at_ms) == (later_ms, NOW_MS + 7)
+
+    def test_no_heartbeat_shortens_a_run(self) -> None:
+        state = make.bound()
+        assert state.run is not None
+        assert decide(state, ask.Extend(1, "x", state.run.deadline_ms)).refusal is Refusal.NOTHING_NEW
+
+    def test_a_zombie_and_a_twin_extend_nothing(self) -> None:
+        state = make.bound()
+        assert decide(state, ask.Extend(0, "x", NOW_MS * 2)).refusal is Refusal.SUPERSEDED
+        assert decide(state, ask.Extend(1, "twin", NOW_MS * 2)).refusal is Refusal.OTHER_EXECUTION
+        assert decide(make.running(), ask.Extend(1, "x", NOW_MS * 2)).refusal is Refusal.OTHER_EXECUTION
+
+    def test_a_retry_begins_without_heartbeats(self) -> None:
+        beaten = make.after(make.bound(), ask.Extend(1, "x", NOW_MS * 2))
+        run = make.after(beaten, finish(make.FAILED)).run
+        assert run is not None
+        assert run.heartbeat_at_ms == 0
+
+
+class TestPostpone:
+    def test_a_key_that_waits_is_kept_back_longer_and_woken_later(self) -> None:
+        waiting = make.waiting_for_time()
+        done = decide(waiting, ask.Postpone(1, waiting.not_before_ms + 5))
+        assert done.state.not_before_ms == waiting.not_before_ms + 5
+        assert done.actions == (WakeAt(waiting.not_before_ms + 5),)
+
+    def test_a_key_that_waits_for_a_slot_waits_for_its_time_first(self) -> None:
+        done = decide(make.waiting_for_slot(), ask.Postpone(0, NOW_MS + 5))
+        assert done.state.waits_for is WaitsFor.TIME
+        assert done.actions == (WakeAt(NOW_MS + 5),)
+
+    @pytest.mark.parametrize("state", [make.parked(), make.done(1), make.held(make.waiting_for_time())])
+    def test_what_waits_for_no_time_goes_on_no_sooner_either(self, state: KeyState) -> None:
+        done = decide(state, ask.Postpone(1, NOW_MS * 2))
+        assert (done.state.not_before_ms, done.state.waits_for) == (NOW_MS * 2, state.waits_for)
+        assert done.actions == ()
+
+    def test_nothing_is_made_sooner(self) -> None:
+        waiting = make.waiting_for_time()
+        assert decide(waiting, ask.Postpone(1, waiting.not_before_ms)).refusal is Refusal.NOTHING_NEW
+
+    def test_an_older_attempts_delay_changes_nothing(self) -> None:
+        assert decide(make.waiting_for_time(), ask.Postpone(0, NOW_MS * 2)).refusal is Refusal.SUPERSEDED
+
+
+class TestRetime:
+    def test_a_deadline_from_a_clock_that_was_ahead_is_brought_back(self) -> None:
+        """With the start that the same clock told: how long the run may take is reckoned from it."""
+        state = make.bound()
+        run = make.after(state, ask.Retime(NOW_MS - 40_000), NOW_MS - 60_000).run
+        assert run is not None
+        assert (run.started_at_ms, run.deadline_ms) == (NOW_MS - 60_000, NOW_MS - 40_000)
+
+    def test_a_key_that_was_to_wait_for_too_long_is_woken_sooner(self) -> None:
+        waiting = make.waiting_for_time()
+        done = decide(waiting, ask.Retime(NOW_MS + 1))
+        assert (done.state.not_before_ms, done.actions) == (NOW_MS + 1, (WakeAt(NOW_MS + 1),))
+
+    @pytest.mark.parametrize("state", [make.bound(), make.waiting_for_time(), make.waiting_for_slot()])
+    def test_times_that_can_be_right_stay(self, state: KeyState) -> None:
+        assert decide(state, ask.Retime(NOW_MS + 20_000)).refusal is Refusal.NOTHING_NEW
+
+
+class TestPark:
+    @pytest.mark.parametrize("state", [make.waiting_for_slot(), make.held_route(), make.waiting_for_time()])
+    def test_a_waiting_key_is_parked_with_its_reason(self, state: KeyState) -> None:
+        done = decide(state, ask.Park("its log is short"))
+        assert done.state.parked is not None
+        assert done.state.parked.reason == "its log is short"
+        assert HandOn not in kinds(done), "a key that had no slot has none to hand on"
+
+
+class TestHold:
+    @pytest.mark.parametrize("phase", Phase)
+    def test_a_key_in_any_phase_is_held_once_and_says_by_whom(self, phase: Phase) -> None:
+        done = decide(PHASES[phase](), COMMANDS[ask.Hold])
+        assert done.state.hold == Hold(NOW_MS, "somebody", "because")
+        assert done.state.phase is phase
+        (record,) = done.records
+        assert isinstance(record, RecordOperation)
+        assert (record.command, record.by, record.reason) == ("Hold", "somebody", "because")
+        assert decide(done.state, COMMANDS[ask.Hold]).refusal is Refusal.NOTHING_NEW
+
+    def test_an_idle_key_that_is_held_is_in_the_index(self) -> None:
+        """Or nobody would see that it is, until an event comes."""
+        assert due(make.held(make.idle()), 1) == Due(Queue.HELD, NOW_MS)
+
+    def test_a_waiting_key_that_is_held_stands_in_its_own_queue(self) -> None:
+        for state in (make.waiting_for_slot(), make.waiting_for_time(), make.held_route()):
+            assert due(make.held(state), 1) == Due(Queue.HELD, NOW_MS)
+
+    def test_what_runs_goes_on_and_what_follows_waits(self) -> None:
+        state = make.held(make.bound(2))
+        done = decide(state, finish(next=following(2)))
+        assert (done.state.cursor, done.state.waits_for) == (at(1), WaitsFor.RELEASE)
+        assert HandOn in kinds(done)
+
+    def test_a_failed_attempt_of_a_held_key_waits_for_the_release(self) -> None:
+        done = decide(make.held(make.bound()), finish(make.UNCLEAN))
+        assert (done.state.waits_for, done.state.not_before_ms) == (WaitsFor.RELEASE, NOW_MS + QUIET_MS)
+        assert WakeAt not in kinds(done)
+
+    def test_an_event_of_a_held_key_waits(self) -> None:
+        done = decide(make.held(make.idle()), make.admit(1))
+        assert (done.state.waits_for, done.state.tail) == (WaitsFor.RELEASE, at(1))
+        assert not starts(done)
+
+
+class TestRelease:
+    def test_a_waiting_key_looks_for_a_slot(self) -> None:
+        done = decide(make.held(make.waiting_for_slot()), COMMANDS[ask.Release])
+        assert (done.state.hold, done.state.waits_for) == (None, WaitsFor.SLOT)
+        assert SeekSlot() in done.actions
+        assert [type(record) for record in done.records] == [RecordOperation]
+
+    def test_no_sooner_than_its_time(self) -> None:
+        done = decide(make.held(make.waiting_for_time()), COMMANDS[ask.Release])
+        assert done.state.waits_for is WaitsFor.TIME
+        assert done.actions == (WakeAt(NOW_MS + QUIET_MS),)
+
+    @pytest.mark.parametrize("state", [make.done(1), make.bound(), make.parked()])
+    def test_what_does_not_wait_stays_as_it_is(self, state: KeyState) -> None:
+        done = decide(make.held(state), COMMANDS[ask.Release])
+        assert replace(done.state, version=0) == replace(state, version=0)
+
+    def test_a_key_that_waits_for_its_route_is_not_released_by_this(self) -> None:
+        assert decide(make.held_route(), COMMANDS[ask.Release]).refusal is Refusal.NOTHING_NEW
+
+
+class TestResume:
+    def test_the_run_is_tried_again_with_all_its_attempts(self) -> None:
+        done = decide(make.parked(), ask.Resume(OPERATOR))
+        assert (done.state.parked, done.state.waits_for, done.state.generation) == (None, WaitsFor.SLOT, 0)
+        assert done.state.run is not None
+        assert (done.state.run.attempt, done.state.run.execution_id, done.state.run.generation) == (1, None, 0)
+        assert SeekSlot() in done.actions
+
+    def test_a_fresh_one_does_its_finished_steps_again_in_every_attempt(self) -> None:
+        state = make.after(make.parked(), ask.Resume(OPERATOR, is_fresh=True))
+        state = make.after(make.after(state, ask.Claim(following(1))), ask.Bind(2, "y"))
+        retry = make.after(state, finish(make.FAILED, fence=2, execution_id="y"))
+        again = make.after(retry, ask.Claim(following(1)), retry.not_before_ms)
+        assert again.run is not None
+        assert (again.run.generation, again.generation) == (1, 1)
+
+    def test_only_that_run_does_them_again(self) -> None:
+        state = make.after(make.parked(2), ask.Resume(OPERATOR, is_fresh=True))
+        state = make.after(make.after(state, ask.Claim(following(1))), ask.Bind(2, "y"))
+        after = make.after(state, finish(fence=2, execution_id="y", next=following(2)))
+        assert after.run is not None
+        assert after.run.generation == 0
+
+    def test_no_sooner_than_its_time(self) -> None:
+        parked = make.after(make.bound(), finish(replace(make.UNCLEAN, permanent=True)))
+        done = decide(parked, ask.Resume(OPERATOR))
+        assert (done.state.waits_for, done.actions) == (WaitsFor.TIME, (WakeAt(NOW_MS + QUIET_MS),))
+
+    def test_a_held_key_waits_for_its_release(self) -> None:
+        assert make.after(make.held(make.parked()), ask.Resume(OPERATOR)).waits_for is WaitsFor.RELEASE
+
+    def test_a_key_that_failed_behind_and_has_nothing_pending_is_idle(self) -> None:
+        done = decide(make.parked(1, Exhaustion.FAIL_BEHIND), ask.Resume(OPERATOR))
+        assert done.state.phase is Phase.IDLE
+
+    def test_without_a_run_there_is_nothing_to_do_afresh(self) -> None:
+        """What no route takes has no finished step; to say that it were done again would be untrue."""
+        parked = make.after(make.idle(), make.admit(1, next=following(1, by=None)))
+        assert decide(parked, ask.Resume(OPERATOR, is_fresh=True)).refusal is Refusal.NO_RUN
+        assert make.after(parked, ask.Resume(OPERATOR)).waits_for is WaitsFor.SLOT
+
+
+class TestSkip:
+    def test_the_failed_run_is_dead_lettered_and_the_key_looks_for_a_slot(self) -> None:
+        skip = ask.Skip(OPERATOR, make.cut(1), following(2, has_slot=False))
+        done = decide(make.parked(2), skip)
+        assert (done.state.cursor, done.state.finished, done.state.waits_for) == (at(1), 1, WaitsFor.SLOT)
+        assert [type(record) for record in done.records] == [RecordOperation, RecordDeadLetter]
+        assert SeekSlot() in done.actions
+        assert HandOn not in kinds(done), "a parked key has no slot to hand on"
+
+    def test_no_sooner_than_its_time(self) -> None:
+        parked = make.after(make.bound(2), finish(replace(make.UNCLEAN, permanent=True)))
+        done = decide(parked, ask.Skip(OPERATOR, make.cut(1), following(2)))
+        assert done.state.waits_for is WaitsFor.TIME
+        assert not starts(done)
+
+    def test_a_held_key_waits_for_its_release(self) -> None:
+        done = decide(make.held(make.parked(2)), ask.Skip(OPERATOR, make.cut(1), following(2)))
+        assert done.state.waits_for is WaitsFor.RELEASE
+
+    def test_what_no_route_takes_is_skipped_too(self) -> None:
+        parked = make.after(make.idle(), make.admit(1, next=following(1, by=None)))
+        done = decide(parked, ask.Skip(OPERATOR, make.cut(1), None))
+        assert (done.state.phase, done.state.cursor, done.state.finished) == (Phase.IDLE, at(1), 1)
+
+    def test_what_the_log_has_lost_is_passed_over(self) -> None:
+        """There is nothing to dead-letter, but that somebody did it is recorded."""
+        parked = make.after(make.waiting_for_slot(3), ask.Park("its log is short"))
+        done = decide(parked, ask.Skip(OPERATOR, None, None))
+        assert (done.state.phase, done.state.cursor, done.state.finished) == (Phase.IDLE, at(3), 3)
+        assert [type(record) for record in done.records] == [RecordOperation]
+
+    def test_what_the_log_has_lost_of_a_replay_is_passed_over_to_the_next_span(self) -> None:
+        state = make.done(3)
+        no_slot = make.rewind(state, (1, 1), (3, 3), has_slot=False)
+        parked = make.after(make.after(state, no_slot), ask.Park("its log is short"))
+        done = decide(parked, ask.Skip(OPERATOR, None, None))
+        assert to_run(done.state) == (predecessor(at(3)), at(3))
+        assert done.state.finished == 3
+
+    def test_a_key_that_fails_behind_has_nothing_to_skip(self) -> None:
+        for state in (make.parked(1, Exhaustion.FAIL_BEHIND), make.parked(2, Exhaustion.FAIL_BEHIND)):
+            assert decide(state, ask.Skip(OPERATOR, make.cut(2), None)).refusal is Refusal.NOTHING_TO_SKIP
+
+
+class TestRewind:
+    def test_an_idle_key_runs_finished_events_again_and_is_back_where_it_was(self) -> None:
+        state = make.replaying((2, 2))
+        assert state.run is not None
+        assert (state.run.slice, state.fence, state.cursor) == (make.cut(2), 4, predecessor(at(2)))
+        state = make.after(state, ask.Bind(4, "x"))
+        done = make.after(state, finish(fence=4))
+        assert (done.phase, done.cursor, done.replay, done.finished) == (Phase.IDLE, at(3), None, 3)
+
+    def test_what_lies_between_two_spans_is_left_out(self) -> None:
+        state = make.after(make.replaying((1, 1), (3, 3)), ask.Bind(4, "x"))
+        after = make.after(state, finish(fence=4, next=following(3)))
+        assert after.run is not None
+        assert after.run.slice == make.cut(3)
+
+    def test_a_new_event_queues_behind(self) -> None:
+        state = make.after(make.replaying((1, 1)), make.admit(4))
+        done = make.after(make.after(state, ask.Bind(4, "x")), finish(fence=4, next=following(4)))
+        assert done.run is not None
+        assert (done.run.slice, done.cursor, done.replay) == (make.cut(4), at(3), None)
+
+    @pytest.mark.parametrize(("fresh", "generation"), [(True, 1), (False, 0)])
+    def test_a_new_generation_holds_for_the_replays_runs_only(self, fresh: bool, generation: int) -> None:
+        state = make.after(make.replaying((1, 1), fresh=fresh), make.admit(4))
+        assert state.run is not None
+        assert (state.run.generation, state.generation) == (generation, generation)
+        after = make.after(make.after(state, ask.Bind(4, "x")), finish(fence=4, next=following(4)))
+        assert after.run is not None
+        assert after.run.generation == 0
+
+    def test_a_retry_keeps_the_generation(self) -> None:
+        state = make.after(make.replaying((1, 1), fresh=True), ask.Bind(4, "x"))
+        retry = make.after(state, finish(make.FAILED, fence=4))
+        again = make.after(retry, ask.Claim(following(1)), retry.not_before_ms)
+        assert again.run is not None
+        assert (again.run.generation, again.run.attempt) == (1, 2)
+
+    @pytest.mark.parametrize("how", ["running", "waiting for a time", "held in a retry"])
+    def test_during_a_run_it_is_noted_and_begins_when_that_has_passed(self, how: str) -> None:
+        state = make.after(make.done(2), make.admit(3, next=following(3)))
+        state = make.after(state, ask.Bind(3, "x"))
+        if how != "running":
+            state = make.after(state, finish(make.FAILED, fence=3))
+        if how == "held in a retry":
+            state = make.held(state)
+        before = state.run
+        state = make.after(state, make.rewind(state, (1, 1)))
+        assert state.replay is not None
+        assert (state.replay.is_noted, state.run, state.cursor) == (True, before, at(2))
+        if how == "held in a retry":
+            state = make.after(state, COMMANDS[ask.Release])
+        if how != "running":
+            state = make.after(state, ask.Claim(following(3)), state.not_before_ms)
+            state = make.after(state, ask.Bind(4, "x"))
+        begun = make.after(state, finish(fence=state.fence, next=following(1)), NOW_MS + QUIET_MS)
+        assert begun.is_replaying
+        assert (begun.cursor, begun.finished) == (predecessor(at(1)), 3)
+        assert begun.run is not None
+        assert begun.run.slice == make.cut(1)
+
+    def test_a_waiting_key_without_a_run_waits_for_the_replays_first_event(self) -> None:
+        state = make.after(make.done(1), make.admit(2, next=following(2, has_slot=False)))
+        done = decide(state, make.rewind(state, (1, 1)))
+        assert (done.state.waits_for, to_run(done.state)) == (WaitsFor.SLOT, (predecessor(at(1)), at(1)))
+        assert done.actions.count(SeekSlot()) == 1
+        assert not starts(done), "its slot is not this command's to take"
+
+    def test_no_sooner_than_its_time(self) -> None:
+        """A run that was skipped after an unclean end left the key idle: its zombie may be at work."""
+        state = make.after(make.bound(by=SKIP), finish(replace(make.UNCLEAN, permanent=True), by=SKIP))
+        done = decide(state, make.rewind(state, (1, 1)))
+        assert done.state.waits_for is WaitsFor.TIME
+        assert not starts(done)
+
+    def test_a_held_key_waits_for_its_release(self) -> None:
+        state = make.held(make.done(1))
+        assert make.after(state, make.rewind(state, (1, 1))).waits_for is WaitsFor.RELEASE
+
+    def test_a_parked_key_is_resumed_or_skipped_first(self) -> None:
+        state = make.parked(2)
+        assert decide(state, make.rewind(state, (1, 1))).refusal is Refusal.WRONG_PHASE
+
+    def test_one_replay_of_a_key_at_a_time(self) -> None:
+        state = make.replaying((1, 1))
+        assert decide(state, make.rewind(state, (2, 2), id="r2")).refusal is Refusal.REPLAYING
+
+    def test_the_same_replay_is_asked_for_twice_and_runs_once(self) -> None:
+        """Its answer was lost: while it is under way, and after it has ended."""
+        under_way = make.replaying((1, 1))
+        assert decide(under_way, make.rewind(under_way, (1, 1))).refusal is Refusal.NOTHING_NEW
+        over = make.after(make.after(under_way, ask.Bind(4, "x")), finish(fence=4))
+        assert decide(over, make.rewind(over, (1, 1))).refusal is Refusal.NOTHING_NEW
+        assert make.after(over, make.rewind(over, (1, 1), id="r2")).is_replaying
+
+    @pytest.mark.parametrize("field", ["planned_generation", "planned_hold_at_ms"])
+    def test_a_key_that_changed_since_it_was_planned_is_left_alone(self, field: str) -> None:
+        state = make.done(2)
+        planned: Any = {field: 1}
+        assert decide(state, make.rewind(state, (1, 1), **planned)).refusal is Refusal.CHANGED
+
+    def test_what_is_not_finished_is_not_replayed(self) -> None:
+        state = make.after(make.done(1), make.admit(2, next=following(2)))
+        assert decide(state, make.rewind(state, (1, 2))).refusal is Refusal.CHANGED
+        assert decide(state, replace(make.rewind(state, (1, 1)), spans=())).refusal is Refusal.CHANGED
+
+    def test_it_is_recorded_with_the_replays_id(self) -> None:
+        state = make.done(2)
+        (record,) = decide(state, make.rewind(state, (2, 2))).records
+        assert isinstance(record, RecordOperation)
+        assert (record.command, record.replay, record.position) == ("Rewind", "r1", at(2))
+
+    @pytest.mark.parametrize("exhaustion", [Exhaustion.SKIP, Exhaustion.PARK])
+    def test_a_replayed_run_that_fails_for_good_goes_the_routes_way(self, exhaustion: Exhaustion) -> None:
+        state = make.after(make.replaying((1, 2)), ask.Bind(4, "x"))
+        done = make.after(state, finish(make.HOPELESS, fence=4, by=route(exhaustion), next=following(2)))
+        assert done.is_replaying
+        assert done.phase is (Phase.PARKED if exhaustion is Exhaustion.PARK else Phase.RUNNING)
+        assert done.finished == 3
+
+
+class TestCancelReplay:
+    def test_a_replay_that_is_only_noted_is_forgotten(self) -> None:
+        state = make.after(make.done(1), make.admit(2, next=following(2)))
+        noted = make.after(state, make.rewind(state, (1, 1)))
+        done = make.after(noted, cancel())
+        assert (done.replay, done.run, done.cursor) == (None, state.run, at(1))
+
+    def test_the_run_that_is_under_way_ends_and_then_the_cursor_returns(self) -> None:
+        state = make.after(make.replaying((1, 3)), cancel())
+        assert decide(state, cancel()).refusal is Refusal.NOTHING_NEW
+        done = make.after(make.after(state, ask.Bind(4, "x")), finish(fence=4))
+        assert (done.phase, done.cursor, done.finished) == (Phase.IDLE, at(3), 3)
+
+    def test_a_key_that_waits_returns_at_once(self) -> None:
+        state = make.done(3)
+        state = make.after(state, make.rewind(state, (1, 1), has_slot=False))
+        assert make.after(state, cancel()).phase is Phase.IDLE
+        state = make.after(state, make.admit(4))
+        done = make.after(state, cancel(following(4)))
+        assert done.run is not None
+        assert (done.run.slice, done.cursor) == (make.cut(4), at(3))
+
+    def test_no_sooner_than_its_time(self) -> None:
+        """A run of the replay was skipped after an unclean end: the key waits until its zombie is gone."""
+        state = make.after(make.after(make.replaying((1, 2)), make.admit(4)), ask.Bind(4, "x"))
+        unclean = replace(make.UNCLEAN, permanent=True)
+        state = make.after(state, finish(unclean, fence=4, by=SKIP, next=following(2)))
+        done = decide(state, cancel(following(4)))
+        assert done.state.waits_for is WaitsFor.TIME
+        assert not starts(done)
+
+    def test_a_parked_key_keeps_the_run_that_failed(self) -> None:
+        state = make.after(make.replaying((1, 2)), ask.Bind(4, "x"))
+        parked = make.after(state, finish(make.HOPELESS, fence=4))
+        done = make.after(parked, cancel())
+        assert (done.phase, done.run) == (Phase.PARKED, parked.run)
+        after = make.after(done, ask.Skip(OPERATOR, None, None))
+        assert (after.phase, after.cursor, after.replay) == (Phase.IDLE, at(3), None)
+
+    def test_a_key_that_was_parked_for_an_event_of_the_replay_goes_on(self) -> None:
+        """No route takes it any more. Left parked, a skip would dead-letter the new event that stands there now."""
+        state = make.done(2)
+        state = make.after(state, make.rewind(state, (1, 1), next=following(1, by=None)))
+        assert state.phase is Phase.PARKED
+        state = make.after(state, make.admit(3))
+        done = make.after(state, cancel(following(3, has_slot=False)))
+        assert (done.waits_for, done.cursor) == (WaitsFor.SLOT, at(2))
+
+    def test_a_key_that_fails_behind_stays_parked(self) -> None:
+        state = make.after(make.replaying((1, 2)), ask.Bind(4, "x"))
+        state = make.after(state, finish(make.HOPELESS, fence=4, by=FAIL_BEHIND, next=following(2)))
+        done = make.after(state, cancel())
+        assert (done.phase, done.cursor, done.has_pending) == (Phase.PARKED, at(3), False)
+
+    def test_another_replay_is_not_canceled(self) -> None:
+        other = ask.CancelReplay(OPERATOR, "r2", None)
+        assert decide(make.replaying((1, 1)), other).refusal is Refusal.NOTHING_NEW
+        assert decide(make.bound(), other).refusal is Refusal.NOTHING_NEW
+
+
+def cancel(after: ask.Next | None = None) -> ask.CancelReplay:
+    """Cancel the replay of a key."""
+    return ask.CancelReplay(OPERATOR, "r1", after)

@@ -105,6 +105,7 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "hold": asdict(state.hold) if state.hold else None,
         "held_route": state.held_route or None,
         "replay": _encode_replay(state.replay) if state.replay else None,
+        "last_replay": state.last_replay or None,
     }
 
 
@@ -130,6 +131,7 @@ def decode_state(key: str, item: Item) -> KeyState:
         hold=_decode_hold(item["hold"]) if "hold" in item else None,
         held_route=item.get("held_route", ""),
         replay=_decode_replay(item["replay"]) if "replay" in item else None,
+        last_replay=item.get("last_replay", ""),
     )
 
 

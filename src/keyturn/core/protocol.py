@@ -21,13 +21,14 @@ way but a clean finish may have a worker inside a step, and such a worker is dea
 
 Which command a phase takes; a missing cell changes nothing, and the refusal says why:
 
-    idle     Admit  Hold  Release  Rewind  CancelReplay  Postpone
+    idle     Admit  Hold  Release  Rewind                Postpone
     waiting  Admit  Hold  Release  Rewind  CancelReplay  Postpone  Claim  Park  Retime
     running  Admit  Hold  Release  Rewind  CancelReplay            Bind  Extend  Finish  Expire  GiveUp  Retime
     parked   Admit  Hold  Release          CancelReplay  Postpone  Divert  Resume  Skip
 
 The cell Finish x parked, for one, is empty because parking ended the last attempt: that finish comes a second time. The
-cell Rewind x parked is empty because a person must first say what becomes of the run that failed.
+cell Rewind x parked is empty because a person must first say what becomes of the run that failed. The cell
+CancelReplay x idle is empty because a key with a replay has something to run.
 """
 
 from collections.abc import Callable, Mapping
@@ -64,6 +65,7 @@ from keyturn.core.state import (
     WaitsFor,
     passed,
     rewound,
+    to_run,
 )
 
 NO_ROUTE: Final = "no route of this deployment fits the event's type any more"
@@ -95,6 +97,8 @@ class Refusal(StrEnum):
     CHANGED = "changed"
     """The key is not as it was when this was planned."""
     NOTHING_TO_SKIP = "nothing_to_skip"
+    NO_RUN = "no_run"
+    """There is no run whose finished steps could be done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +111,14 @@ class Transition:
     refusal: Refusal | None = None
 
 
-_ALWAYS: Final = frozenset({ask.Admit, ask.Hold, ask.Release, ask.CancelReplay})
+_ALWAYS: Final = frozenset({ask.Admit, ask.Hold, ask.Release})
 
 ACCEPTS: Final[Mapping[Phase, frozenset[type[ask.Command]]]] = {
     Phase.IDLE: _ALWAYS | {ask.Rewind, ask.Postpone},
-    Phase.WAITING: _ALWAYS | {ask.Rewind, ask.Postpone, ask.Claim, ask.Park, ask.Retime},
-    Phase.RUNNING: _ALWAYS | {ask.Rewind, ask.Bind, ask.Extend, ask.Finish, ask.Expire, ask.GiveUp, ask.Retime},
-    Phase.PARKED: _ALWAYS | {ask.Postpone, ask.Divert, ask.Resume, ask.Skip},
+    Phase.WAITING: _ALWAYS | {ask.Rewind, ask.CancelReplay, ask.Postpone, ask.Claim, ask.Park, ask.Retime},
+    Phase.RUNNING: _ALWAYS
+    | {ask.Rewind, ask.CancelReplay, ask.Bind, ask.Extend, ask.Finish, ask.Expire, ask.GiveUp, ask.Retime},
+    Phase.PARKED: _ALWAYS | {ask.CancelReplay, ask.Postpone, ask.Divert, ask.Resume, ask.Skip},
 }
 
 
@@ -141,16 +146,19 @@ def _admit(state: KeyState, command: ask.Admit, now_ms: int, rules: Rules) -> Tr
 
 
 def _claim(state: KeyState, command: ask.Claim, now_ms: int, rules: Rules) -> Transition:
-    if now_ms < state.not_before_ms:
-        return _refuse(state, Refusal.TOO_EARLY)
-    if state.run is not None and command.next.slice != state.run.slice:
+    following = command.next
+    if state.run is not None and following.slice != state.run.slice:
         return _refuse(state, Refusal.OTHER_SLICE)
-    is_held = command.next.is_held or state.hold is not None
-    if is_held and state.waits_for is WaitsFor.RELEASE:
+    is_held = following.is_held or state.hold is not None
+    if state.hold is not None or (is_held and state.held_route == following.slice.route):
         return _refuse(state, Refusal.HELD)
-    if not is_held and not command.next.has_slot and state.waits_for is WaitsFor.SLOT:
+    if now_ms < state.not_before_ms:
+        # Out of the queue of a route that was released, too early or not: it is emptied once.
+        was_held = state.waits_for is WaitsFor.RELEASE
+        return _wait_for_time(state, now_ms) if was_held else _refuse(state, Refusal.TOO_EARLY)
+    if not is_held and not following.has_slot and state.waits_for is WaitsFor.SLOT:
         return _refuse(state, Refusal.NO_SLOT)
-    claimed = _start(replace(state, turn=0), command.next, now_ms, rules)
+    claimed = _start(replace(state, turn=0), following, now_ms, rules)
     is_restart = state.run is not None and claimed.state.phase is Phase.RUNNING
     if not is_restart:
         return claimed
@@ -247,10 +255,11 @@ def _postpone(state: KeyState, command: ask.Postpone, _now_ms: int, _rules: Rule
     return Transition(replace(later, waits_for=WaitsFor.TIME), actions=(WakeAt(command.until_ms),))
 
 
-def _retime(state: KeyState, command: ask.Retime, _now_ms: int, _rules: Rules) -> Transition:
+def _retime(state: KeyState, command: ask.Retime, now_ms: int, _rules: Rules) -> Transition:
     latest_ms, run = command.latest_ms, state.run
     if state.phase is Phase.RUNNING and run is not None and run.deadline_ms > latest_ms:
-        return Transition(replace(state, run=replace(run, deadline_ms=latest_ms)))
+        sooner = replace(run, started_at_ms=min(run.started_at_ms, now_ms), deadline_ms=latest_ms)
+        return Transition(replace(state, run=sooner))
     if state.waits_for is WaitsFor.TIME and state.not_before_ms > latest_ms:
         return Transition(replace(state, not_before_ms=latest_ms), actions=(WakeAt(latest_ms),))
     return _refuse(state, Refusal.NOTHING_NEW)
@@ -280,6 +289,8 @@ def _release(state: KeyState, command: ask.Release, now_ms: int, _rules: Rules) 
 
 def _resume(state: KeyState, command: ask.Resume, now_ms: int, _rules: Rules) -> Transition:
     run, generation = state.run, state.generation
+    if run is None and command.is_fresh:
+        return _refuse(state, Refusal.NO_RUN)
     if run is not None:
         generation += command.is_fresh
         run = replace(run, attempt=1, execution_id=None, generation=generation if command.is_fresh else run.generation)
@@ -293,7 +304,8 @@ def _skip(state: KeyState, command: ask.Skip, now_ms: int, rules: Rules) -> Tran
     failed = state.run.slice if state.run is not None else command.slice
     record = _operation(state, command, command.operator, now_ms)
     if failed is None:
-        lost = passed(replace(state, parked=None), state.tail, state.admitted - state.finished)
+        _, through = to_run(state) or (state.cursor, state.tail)
+        lost = passed(replace(state, parked=None), through, state.admitted - state.finished)
         after = _go_on(_pending_since(lost, None), None, now_ms, rules)
         return replace(_seeking(after), records=(record,))
     over = _pass(replace(state, parked=None), failed.last, failed.count, command.next)
@@ -304,6 +316,8 @@ def _skip(state: KeyState, command: ask.Skip, now_ms: int, rules: Rules) -> Tran
 
 
 def _rewind(state: KeyState, command: ask.Rewind, now_ms: int, rules: Rules) -> Transition:
+    if command.id == state.last_replay:
+        return _refuse(state, Refusal.NOTHING_NEW)
     if state.replay is not None:
         return _refuse(state, Refusal.REPLAYING)
     hold_at_ms = state.hold.at_ms if state.hold else 0
@@ -313,12 +327,13 @@ def _rewind(state: KeyState, command: ask.Rewind, now_ms: int, rules: Rules) -> 
     generation = state.generation + command.is_new_generation
     replay = Replay(command.id, now_ms, generation if command.is_new_generation else 0, command.spans, is_noted=True)
     record = _operation(state, command, command.operator, now_ms, command.spans[0].first, command.id)
-    noted = replace(state, replay=replay, generation=generation)
+    noted = replace(state, replay=replay, last_replay=replay.id, generation=generation)
     if state.run is not None:
         return Transition(noted, records=(record,))
     begun = replace(rewound(noted, replay), pending_since_ms=state.pending_since_ms or now_ms)
-    after = _queue(begun, now_ms) if state.phase is Phase.WAITING else _go_on(begun, command.next, now_ms, rules)
-    return replace(_seeking(after), records=(record,))
+    is_waiting = state.phase is Phase.WAITING
+    after = _queue(begun, now_ms) if is_waiting else _seeking(_go_on(begun, command.next, now_ms, rules))
+    return replace(after, records=(record,))
 
 
 def _cancel_replay(state: KeyState, command: ask.CancelReplay, now_ms: int, rules: Rules) -> Transition:
@@ -333,10 +348,11 @@ def _cancel_replay(state: KeyState, command: ask.CancelReplay, now_ms: int, rule
         if replay.spans == only:
             return _refuse(state, Refusal.NOTHING_NEW)
         return Transition(replace(state, replay=replace(replay, spans=only)), records=(record,))
-    returned = replace(state, replay=None, cursor=replay.resume_at)
-    if state.phase is Phase.PARKED:
-        return Transition(_pending_since(returned, command.next), records=(record,))
-    after = _go_on(_pending_since(returned, command.next), command.next, now_ms, rules)
+    returned = _pending_since(replace(state, replay=None, cursor=replay.resume_at), command.next)
+    if state.parked is not None and state.parked.diverts:
+        return Transition(returned, records=(record,))
+    # What a key without a run was parked for lay in the replay. Left parked, a skip would take an innocent event.
+    after = _go_on(replace(returned, parked=None), command.next, now_ms, rules)
     return replace(_seeking(after), records=(record,))
 
 

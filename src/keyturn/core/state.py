@@ -140,6 +140,8 @@ class KeyState:
     held_route: str = ""
     """The held route that a key waits for; empty when the hold is its own."""
     replay: Replay | None = None
+    last_replay: str = ""
+    """The replay that was asked for last, by its id: asking for it again changes nothing."""
 
     @property
     def is_replaying(self) -> bool:
@@ -274,10 +276,16 @@ def violations(state: KeyState) -> list[str]:
         ((state.phase is Phase.PARKED) == (state.parked is not None), "parked disagrees with the phase"),
         (state.run is None or state.cursor < state.run.slice.first, "the run begins at or before the cursor"),
         (state.run is None or state.run.slice.last <= state.tail, "the run ends past the tail"),
+        (state.phase is not Phase.WAITING or state.has_pending, "waiting with nothing pending"),
         (state.hold is None or state.waits_for in {None, WaitsFor.RELEASE}, "held, and waits for something else"),
+        (
+            state.waits_for is not WaitsFor.RELEASE or state.hold is not None or bool(state.held_route),
+            "waits for a release, and nothing is held",
+        ),
         (not state.held_route or state.waits_for is WaitsFor.RELEASE, "waits for a held route without waiting"),
+        (not state.held_route or state.hold is None, "waits for a held route, and is held itself"),
         (state.replay is None or bool(state.replay.spans), "a replay with nothing left to run"),
-        (not state.is_replaying or state.has_pending, "replaying with nothing pending"),
+        (state.replay is None or state.has_pending, "a replay with nothing pending"),
         (state.has_pending == (state.pending_since_ms > 0), "pending_since disagrees with the cursor"),
     ]
     return [message for holds, message in checks if not holds]

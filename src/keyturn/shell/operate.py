@@ -14,6 +14,7 @@ from keyturn.shell.platform import Platform
 
 _REFUSALS: Final = {
     Refusal.NOTHING_TO_SKIP: "nothing failed that could be skipped: resume it",
+    Refusal.NO_RUN: "it has no run whose finished steps could be done again: resume it without that",
     Refusal.REPLAYING: "a replay of it is under way: wait for it, or cancel it",
     Refusal.CHANGED: "it is not as it was when this was planned: plan again",
 }
