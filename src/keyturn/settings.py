@@ -44,6 +44,9 @@ class Settings(WorkerSettings):
     stream_epoch: int
     duplicate_window_s: int
     accepts_aggregated_records: bool
+    stream_name: str
+    archive_bucket: str
+    """Empty when nothing is archived."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -100,6 +103,8 @@ _PLATFORM_VARIABLES: _Variables = {
     "STREAM_EPOCH": ("stream_epoch", _whole(0, 9999)),
     "DUPLICATE_WINDOW_HOURS": ("duplicate_window_s", _whole(1, 8760, 3600)),
     "AGGREGATED_RECORDS": ("accepts_aggregated_records", _aggregated),
+    "STREAM_NAME": ("stream_name", _text),
+    "ARCHIVE_BUCKET": ("archive_bucket", str),
 }
 
 

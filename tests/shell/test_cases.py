@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
 
 from keyturn.core.protocol import NO_ROUTE
@@ -120,6 +121,21 @@ class TestDispatcher:
         (execution,) = world.states.executions
         assert set(execution.input["events"][0]["payload"]) == {"object", "bytes", "sha256"}
         assert {effect.event_id for effect in world.effects} == {"e-1"}
+
+    def test_nothing_is_acknowledged_that_is_not_archived(self) -> None:
+        """An archive that can't be written holds the batch back, before anything is admitted."""
+        world = World(archive_bucket="archive")
+        places = [world.put("k"), world.put("other", text="x" * 200_000)]
+        world.put_raw("k", b"nonsense")
+        s3 = boto3.client("s3")
+        s3.delete_bucket(Bucket="archive")
+        assert not world.deliver()
+        assert not any(state.admitted for state in world.key_states().values())
+        s3.create_bucket(Bucket="archive")
+        world.settle()
+        world.check()
+        found = list(world.platform.archive.read(world.now_ms - 3_600_000, world.now_ms + 1))
+        assert [event.position for event in found] == places
 
     @pytest.mark.parametrize("key", ["k" * 256, "\U0001f600" * 256, "\x00\x01\n", "a#b", "key#", "é", '"\\'])
     def test_any_ordering_key_works(self, key: str) -> None:

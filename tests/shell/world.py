@@ -65,6 +65,8 @@ SETTINGS: Final = Settings(
     stream_epoch=1,
     duplicate_window_s=86_400,
     accepts_aggregated_records=False,
+    stream_name="stream",
+    archive_bucket="",
 )
 
 
@@ -153,7 +155,8 @@ class World:
         dynamodb = boto3.client("dynamodb")
         name = create_state_table(dynamodb)
         s3, sqs = boto3.client("s3"), boto3.client("sqs")
-        s3.create_bucket(Bucket=self.settings.payload_bucket)
+        for bucket in filter(None, (self.settings.payload_bucket, self.settings.archive_bucket)):
+            s3.create_bucket(Bucket=bucket)
         queue = sqs.create_queue(QueueName=f"wake-{uuid4()}")["QueueUrl"]
         self.settings = replace(self.settings, state_table=name, wake_queue_url=queue)
         self._clients = {

@@ -69,6 +69,7 @@ GRANTS = {
         "dynamodb:PutItem",
         "s3:GetObject",
     },
+    "ArchiveWritePolicy": {"s3:PutObject"},
     "LedgerPolicy": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "KeyPolicy": {"kms:Decrypt", "kms:GenerateDataKey"},
     "WorkflowLogPolicy": LOG_DELIVERY,
@@ -188,6 +189,23 @@ def test_data_stays_when_production_is_deleted(kind: str) -> None:
     for name, resource in resources(source(), kind).items():
         for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
             assert resource[policy] == {"Fn::If": ["RetainsData", "Retain", "Delete"]}, name
+
+
+def test_nothing_is_archived_unless_asked_for() -> None:
+    """An archive costs a request a batch and its storage: bucket, policies and output come with ArchiveEnabled only."""
+    assert source()["Parameters"]["ArchiveEnabled"]["Default"] == "false"
+    made = {name: entry for name, entry in source()["Resources"].items() if "Archive" in name}
+    assert {entry.get("Condition") for entry in made.values()} == {"Archives"}
+    assert source()["Globals"]["Function"]["Environment"]["Variables"]["ARCHIVE_BUCKET"] == {
+        "Fn::If": ["Archives", {"Ref": "ArchiveBucket"}, ""]
+    }
+
+
+def test_a_payload_that_no_item_names_any_more_goes_away_by_itself() -> None:
+    """The bucket's lifecycle removes what nothing renews, and not before the item that would name it has expired."""
+    (rule,) = source()["Resources"]["PayloadBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["ExpirationInDays"]) == ("Enabled", {"Ref": "PayloadRetentionDays"})
+    assert default("PayloadRetentionDays") > default("EventRetentionDays")
 
 
 def test_no_concurrency_is_reserved() -> None:

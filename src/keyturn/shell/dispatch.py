@@ -1,8 +1,8 @@
 """The dispatcher's work: a batch of stream records becomes log entries, quarantine, and claimed runs.
 
 The order of the writes is what makes a crash between any two of them harmless:
-log entries -> identities -> key states (admit, claim) -> executions. A redelivery finds each half-way state and goes
-on from there; what it finds done it leaves alone.
+log entries -> archive -> identities -> key states (admit, claim) -> executions. A redelivery finds each half-way state
+and goes on from there; what it finds done it leaves alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from keyturn.adapters import telemetry
+from keyturn.adapters.archive import Archived
 from keyturn.adapters.duplicates import Identified
 from keyturn.adapters.records import read_records
 from keyturn.core import commands as ask
@@ -72,7 +73,7 @@ def dispatch(platform: Platform, batch: Mapping[str, Any], has_time: HasTime) ->
 
 
 def _take_in(platform: Platform, records: Sequence[Admissible | Rejection], has_time: HasTime) -> str | None:
-    """Take records in; return the lowest sequence number left undone. Raises StoreError when the log fails."""
+    """Take records in; return the lowest sequence number left undone. Raises StoreError when log or archive fail."""
     rejections = [record for record in records if isinstance(record, Rejection)]
     events = [record for record in records if isinstance(record, Admissible)]
     works = _sort(platform, events)
@@ -101,6 +102,7 @@ def _write_log(platform: Platform, works: Sequence[_Work]) -> None:
     new = [event for work in works for event in work.sorted.new]
     now_ms = platform.clock()
     platform.log.write(((event.key, _as_entry(platform, event)) for event in new), now_ms)
+    _archive(platform, new)
     platform.duplicates.remember(map(_identified, new), now_ms)
 
 
@@ -109,6 +111,16 @@ def _as_entry(platform: Platform, event: Admissible) -> LogEntry:
     if len(event.raw) > EVENT_INLINE_BYTES_MAX:
         content = platform.payloads.put(event.key, event.position, event.raw)
     return LogEntry(event.position, event.type, event.flow_id, event.arrived_at_ms, content)
+
+
+def _archive(platform: Platform, events: Sequence[Admissible]) -> None:
+    """Archive what is about to be admitted: when that fails, the whole batch comes again."""
+    for shard in sorted({event.shard for event in events}):
+        platform.archive.write(shard, (_as_archived(event) for event in events if event.shard == shard))
+
+
+def _as_archived(event: Admissible) -> Archived:
+    return Archived(event.key, event.position, event.arrived_at_ms, event.type, event.flow_id, event.raw)
 
 
 def _note_duplicates(platform: Platform, works: Sequence[_Work]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
+from keyturn.adapters.archive import Archive
 from keyturn.adapters.capacity import Capacity
 from keyturn.adapters.clients import client
 from keyturn.adapters.clock import now_ms
@@ -37,6 +38,7 @@ class Platform:
     quarantine: Quarantine
     outcomes: OutcomeStore
     payloads: PayloadStore
+    archive: Archive
     index: DueIndex
     capacity: Capacity
     controls: Controls
@@ -62,6 +64,7 @@ class Platform:
             quarantine=Quarantine(table, payloads, settings.event_retention_s),
             outcomes=OutcomeStore(table, settings.event_retention_s),
             payloads=payloads,
+            archive=Archive(client_of, settings.archive_bucket),
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
             controls=Controls(table, clock),
