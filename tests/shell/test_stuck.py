@@ -312,3 +312,21 @@ def test_a_pass_is_noted_with_what_it_found() -> None:
     assert noted is not None
     assert (noted["expired"], noted["ready"]) == (1, 0)
     assert before_ms <= noted["at_ms"] <= noted["ended_at_ms"]
+
+
+def test_hundreds_of_overdue_keys_cost_three_calls_each() -> None:
+    """A stop, a write and a wake-up message; loads are shared by a hundred, and a pass fills its slots once."""
+    keys = 120
+    world = World(max_in_flight_runs=keys)
+    for number in range(keys):
+        world.put(f"k{number}")
+    world.deliver(keys)
+    assert len(world.live()) == keys
+    world.messages.clear()
+    world.now_ms += 90_000
+    world.faults.arm(None)
+    assert world.watch()["expired"] == keys
+    shared = 80  # reading the index, loading, measuring: the same for ten keys and for a thousand
+    assert world.faults.calls <= 3 * keys + shared
+    assert {world.state(f"k{number}").waits_for for number in range(keys)} == {WaitsFor.TIME}
+    assert len(world.messages) == keys

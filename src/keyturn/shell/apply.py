@@ -13,7 +13,7 @@ from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Phase, Run, to_run
 from keyturn.errors import CannotStart, LogIncomplete, StoreError, Throttled
 from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
-from keyturn.shell.change import Applied, Change, CommandFor, log_is_short
+from keyturn.shell.change import Applied, Change, CommandFor, Freed, log_is_short
 from keyturn.shell.platform import Platform
 
 _HANDS_MAX: Final = 4
@@ -40,9 +40,16 @@ def apply(change: Change, command_for: CommandFor, state: KeyState | None = None
     return applied
 
 
-def claim(platform: Platform, key: str, *, has_slot: bool, hands_on: bool = True) -> Applied:
-    """Start what a waiting key has to run, if it may start now."""
-    change = Change(platform, key, hands_on)
+def claim(
+    platform: Platform,
+    key: str,
+    *,
+    has_slot: bool,
+    freed: Freed = Freed.HANDED_ON,
+    state: KeyState | None = None,
+) -> Applied:
+    """Start what a waiting key has to run, if it may start now. `state` spares the first load."""
+    change = Change(platform, key, freed)
 
     def command_for(state: KeyState) -> ask.Command | None:
         if state.phase is not Phase.WAITING:
@@ -55,7 +62,7 @@ def claim(platform: Platform, key: str, *, has_slot: bool, hands_on: bool = True
             return ask.Park(str(error))
         return ask.Claim(following) if following else None
 
-    return apply(change, command_for)
+    return apply(change, command_for, state)
 
 
 def start_again(platform: Platform, state: KeyState) -> None:
@@ -88,7 +95,7 @@ def hand_on(platform: Platform) -> None:
     if slots == 0:
         return
     for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
-        applied = claim(platform, entry.key, has_slot=True, hands_on=False)
+        applied = claim(platform, entry.key, has_slot=True, freed=Freed.LOOKED_FOR)
         slots -= applied.has_changed and applied.state.phase is Phase.RUNNING
         if slots == 0:
             return
@@ -122,10 +129,8 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
             _start(change, state, action.run)
         case WakeAt():
             wake_at(change.platform, change.key, action.at_ms)
-        case HandOn() if change.hands_on:
-            hand_on(change.platform)
         case HandOn():
-            wake_at(change.platform, "", change.platform.clock())
+            _free(change)
         case SeekSlot():
             wake_at(change.platform, "", change.platform.clock())
         case DivertPending():
@@ -134,6 +139,18 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
             telemetry.count(action.count, action.value)
         case _:
             assert_never(action)
+
+
+def _free(change: Change) -> None:
+    match change.freed:
+        case Freed.HANDED_ON:
+            hand_on(change.platform)
+        case Freed.LOOKED_FOR:
+            wake_at(change.platform, "", change.platform.clock())
+        case Freed.LEFT:
+            pass
+        case _:
+            assert_never(change.freed)
 
 
 def _start(change: Change, state: KeyState, run: Run) -> None:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final, assert_never
 
 from keyturn.adapters.table import Item
@@ -36,15 +37,24 @@ class Applied:
     has_changed: bool
 
 
+class Freed(StrEnum):
+    """What becomes of a slot that a change frees."""
+
+    HANDED_ON = "handed_on"
+    LOOKED_FOR = "looked_for"
+    """The watchdog is woken to fill it: so does who was just handed one, or a chain of keys that can't start would
+    never end."""
+    LEFT = "left"
+    """Whoever makes the change fills free slots afterwards."""
+
+
 @dataclass(slots=True)
 class Change:
     """One change of one key, with the log entries that it read on the way, so that a start needn't read them again."""
 
     platform: Platform
     key: str
-    hands_on: bool = True
-    """Whether a slot that this change frees is handed on at once. Not by who was just handed one: a chain of keys that
-    can't start would never end."""
+    freed: Freed = Freed.HANDED_ON
     entries: dict[tuple[Position, Position], Sequence[LogEntry]] = field(default_factory=dict)
 
     def decide(self, command_for: CommandFor, state: KeyState | None = None) -> Applied:

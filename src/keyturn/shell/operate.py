@@ -66,7 +66,7 @@ def skip(platform: Platform, key: str, operator: Operator) -> Applied:
 
 def _operate(platform: Platform, key: str, command_for: Callable[[Change, KeyState], ask.Command]) -> Applied:
     change = Change(platform, key)
-    applied = apply(change, lambda state: command_for(change, state))
+    applied = apply(change, lambda state: command_for(change, _known(state)))
     refusal = applied.transition.refusal
     if refusal is not None:
         why = _REFUSALS.get(refusal, f"the protocol refuses it ({refusal})")
@@ -81,6 +81,12 @@ def _head(change: Change, state: KeyState) -> Slice | None:
     except LogIncomplete:
         return None
     return following.slice if following is not None else None
+
+
+def _known(state: KeyState) -> KeyState:
+    if state.version == 0:
+        raise CannotOperate(f"key {state.key!r} has never had an event in this stack")
+    return state
 
 
 def _refuse_not_parked(state: KeyState) -> None:

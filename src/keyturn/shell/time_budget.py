@@ -11,6 +11,6 @@ _RESERVE_MS: Final = 5_000
 in the common case. What is cut off is redelivered, so being wrong here costs time only."""
 
 
-def has_time(context: Any) -> HasTime:
+def has_time(context: Any, reserve_ms: int = _RESERVE_MS) -> HasTime:
     """Return a function that tells whether the invocation of `context` may begin something more."""
-    return lambda: bool(context.get_remaining_time_in_millis() > _RESERVE_MS)
+    return lambda: bool(context.get_remaining_time_in_millis() > reserve_ms)

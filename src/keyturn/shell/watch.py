@@ -7,9 +7,10 @@ while one is free. It never scans the table, and never lists executions.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from keyturn.adapters import telemetry
+from keyturn.adapters.table import chunks
 from keyturn.core import commands as ask
 from keyturn.core.commands import Evidence, Retime
 from keyturn.core.naming import key_hash
@@ -17,13 +18,18 @@ from keyturn.core.route import Kind, Route
 from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
 from keyturn.errors import StoreError, Throttled
 from keyturn.shell.apply import apply, claim, divert, log_fields, start_again, wake_at
-from keyturn.shell.change import Change
+from keyturn.shell.change import Change, Freed
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
 
 _THREADS: Final = 16
 _OVERDUE_A_BUCKET_MAX: Final = 2_000
 """Overdue keys of one bucket that a pass takes on, the most overdue first; a pass ends by its time before that."""
+
+_LOADED_AT_ONCE: Final = 100
+"""Key states that one BatchGetItem reads."""
+
+_T = TypeVar("_T")
 
 _AHEAD_A_BUCKET_MAX: Final = 20
 """Keys of one bucket whose times lie too far ahead that a pass corrects: a clock that is wrong is an exception."""
@@ -34,8 +40,8 @@ def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
     now_ms = platform.clock()
     expired = [entry.key for entry in platform.index.overdue(Queue.RUNNING, now_ms, _OVERDUE_A_BUCKET_MAX)]
     ready = [entry.key for entry in platform.index.overdue(Queue.RETRY, now_ms, _OVERDUE_A_BUCKET_MAX)]
-    _each(platform, expired, expire, has_time)
-    _each(platform, ready, wake, has_time)
+    _in_pieces(platform, expired, _expire_each, has_time)
+    _in_pieces(platform, ready, _go_on, has_time)
     retimed = retime(platform, has_time)
     filled = fill_slots(platform, has_time)
     _measure(platform)
@@ -44,18 +50,60 @@ def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
     return done
 
 
+def _in_pieces(
+    platform: Platform,
+    keys: Sequence[str],
+    mend: Callable[[Platform, Sequence[KeyState], HasTime], None],
+    has_time: HasTime,
+) -> None:
+    """Load keys as many at a time as one read takes, and mend those, while there is time."""
+    for piece in chunks(keys, _LOADED_AT_ONCE):
+        if not has_time():
+            return
+        try:
+            mend(platform, list(platform.keys.load_many(piece).values()), has_time)
+        except StoreError as error:
+            _leave(error)
+
+
+def _expire_each(platform: Platform, states: Sequence[KeyState], has_time: HasTime) -> None:
+    _each(platform, states, expire, has_time)
+
+
+def _leave(error: StoreError) -> None:
+    telemetry.logger().warning("left for the next pass", extra={"reason": str(error)})
+
+
+def _go_on(platform: Platform, states: Sequence[KeyState], has_time: HasTime) -> None:
+    """Let keys go on whose time has come; free slots are dealt out to them at once."""
+    now_ms = platform.clock()
+    due = [state for state in states if state.waits_for is WaitsFor.TIME and state.not_before_ms <= now_ms]
+    slots = platform.capacity.take(len(due), now_ms)
+    _each(platform, due[:slots], partial(_claim_loaded, has_slot=True), has_time)
+    _each(platform, due[slots:], partial(_claim_loaded, has_slot=False), has_time)
+    _each(platform, [state for state in states if state not in due], _wake_loaded, has_time)
+
+
+def _claim_loaded(platform: Platform, state: KeyState, *, has_slot: bool) -> None:
+    claim(platform, state.key, has_slot=has_slot, freed=Freed.LEFT, state=state)
+
+
 def wake(platform: Platform, key: str) -> None:
     """Let a key go on whose time has come, or whose claimed run nobody began; woken too early, it is woken again."""
-    state = platform.keys.load(key)
+    _wake_loaded(platform, platform.keys.load(key))
+
+
+def _wake_loaded(platform: Platform, state: KeyState) -> None:
     if state.is_unstarted:
         start_again(platform, state)
     elif state.parked is not None and state.parked.diverts:
-        divert(platform, key)
+        divert(platform, state.key)
     elif state.phase is Phase.WAITING and state.waits_for is WaitsFor.TIME:
         if platform.clock() < state.not_before_ms:
-            wake_at(platform, key, state.not_before_ms)
+            wake_at(platform, state.key, state.not_before_ms)
         else:
-            claim(platform, key, has_slot=platform.capacity.take(1, platform.clock()) == 1)
+            has_slot = platform.capacity.take(1, platform.clock()) == 1
+            claim(platform, state.key, has_slot=has_slot, state=state)
 
 
 def fill_slots(platform: Platform, has_time: HasTime) -> int:
@@ -71,13 +119,12 @@ def fill_slots(platform: Platform, has_time: HasTime) -> int:
     return len(keys)
 
 
-def expire(platform: Platform, key: str) -> None:
+def expire(platform: Platform, state: KeyState) -> None:
     """Give an attempt up that is past its deadline: stop what still runs of it, let the protocol decide the rest."""
-    state = platform.keys.load(key)
     run = state.run
     if state.phase is not Phase.RUNNING or run is None or platform.clock() < run.deadline_ms:
         return
-    _expire(platform, state, run, _evidence(run, exists=_stop(platform, run)))
+    _expire(Change(platform, state.key, Freed.LEFT), state, _evidence(run, exists=_stop(platform, run)))
 
 
 def _stop(platform: Platform, run: Run) -> bool:
@@ -98,7 +145,7 @@ def ended_without_finish(platform: Platform, execution_name: str, key: str) -> N
     """Take up that an execution failed, timed out or was aborted: its run may not have finished."""
     state = platform.keys.load(key)
     if state.phase is Phase.RUNNING and state.run is not None and state.run.execution_name == execution_name:
-        _expire(platform, state, state.run, Evidence.ENDED_WITHOUT_FINISH)
+        _expire(Change(platform, key), state, Evidence.ENDED_WITHOUT_FINISH)
 
 
 def _evidence(run: Run, *, exists: bool) -> Evidence:
@@ -109,14 +156,13 @@ def _evidence(run: Run, *, exists: bool) -> Evidence:
     return Evidence.HUNG if has_begun or may_have_run else Evidence.NEVER_STARTED
 
 
-def _expire(platform: Platform, found: KeyState, run: Run, evidence: Evidence) -> None:
-    change = Change(platform, found.key)
+def _expire(change: Change, found: KeyState, evidence: Evidence) -> None:
     applied = apply(change, partial(_expire_command, change, found.fence, evidence), found)
-    if applied.transition.refusal is None:
-        route = platform.routes.named_or_missing(run.slice.route)
+    if applied.transition.refusal is None and found.run is not None:
+        route = change.platform.routes.named_or_missing(found.run.slice.route)
         telemetry.logger().warning(
             "attempt given up",
-            extra=log_fields(found, run, route) | {"evidence": evidence},
+            extra=log_fields(found, found.run, route) | {"evidence": evidence},
         )
 
 
@@ -165,19 +211,19 @@ def _claim(platform: Platform, key: str) -> None:
     claim(platform, key, has_slot=True)
 
 
-def _each(platform: Platform, keys: Sequence[str], mend: Callable[[Platform, str], None], has_time: HasTime) -> None:
+def _each(platform: Platform, subjects: Sequence[_T], mend: Callable[[Platform, _T], None], has_time: HasTime) -> None:
     """Mend keys side by side while there is time; what fails or is left stays in the index for the next pass."""
 
-    def mend_one(key: str) -> None:
+    def mend_one(subject: _T) -> None:
         if not has_time():
             return
         try:
-            mend(platform, key)
+            mend(platform, subject)
         except StoreError as error:
-            telemetry.logger().warning("left for the next pass", extra={"reason": str(error)})
+            _leave(error)
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(mend_one, keys))
+        list(threads.map(mend_one, subjects))
 
 
 def _measure(platform: Platform) -> None:
