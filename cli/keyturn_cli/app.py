@@ -11,6 +11,7 @@ from keyturn_local.errors import LocalError
 
 from keyturn.errors import KeyturnError
 from keyturn_cli.demo import demo
+from keyturn_cli.doctor.command import doctor
 from keyturn_cli.down import down
 from keyturn_cli.errors import CliError
 from keyturn_cli.invoke import invoke
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down, resume, skip):
+for command in (demo, up, push, invoke, down, resume, skip, doctor):
     app.command()(command)
 
 

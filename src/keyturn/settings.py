@@ -107,6 +107,9 @@ _PLATFORM_VARIABLES: _Variables = {
     "ARCHIVE_BUCKET": ("archive_bucket", str),
 }
 
+SHARED_VARIABLES = frozenset({*_WORKER_VARIABLES, *_PLATFORM_VARIABLES})
+"""What template.yaml sets for all functions alike."""
+
 
 def _build(kind: type[_T], environment: Mapping[str, str], variables: _Variables) -> _T:
     values: dict[str, object] = {}

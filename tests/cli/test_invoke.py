@@ -55,7 +55,14 @@ def test_two_calls_have_two_keys(dynamodb: Any) -> None:
 
 def test_only_workers_tasks_need_a_key() -> None:
     """The platform's functions take their events as they are."""
-    assert {file.parent.name for file in TASKS} == {"inventory", "payment", "notification", "packing", "picking"}
+    assert {file.parent.name for file in TASKS} == {
+        "inventory",
+        "payment",
+        "notification",
+        "packing",
+        "picking",
+        "canary",
+    }
 
 
 def test_variables_lead_to_the_engine_as_a_container_sees_it() -> None:

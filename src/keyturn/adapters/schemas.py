@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -119,6 +120,13 @@ def _rule(error: ValidationError) -> str:
     shown = " or ".join(map(str, wanted)) if isinstance(wanted, list) else json.dumps(wanted, default=str).strip('"')
     wording = _WORDINGS.get(str(error.validator), "breaks {rule} {wanted}")
     return wording.format(rule=error.validator, wanted=shown[:100])
+
+
+def schema_digests() -> dict[str, str]:
+    """Return the SHA-256 of every schema by its place, whatever its file's white space."""
+    return {
+        name: sha256(json.dumps(schema, sort_keys=True).encode()).hexdigest() for name, schema in _schemas().items()
+    }
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import Any, Final
 from keyturn.adapters import telemetry
 from keyturn.core.commands import Operator
 from keyturn.errors import CannotOperate, StoreError
+from keyturn.shell.describe import describe
 from keyturn.shell.operate import hold, release, resume, skip, told
 from keyturn.shell.platform import Platform
 
@@ -42,6 +43,7 @@ def _key(request: Request) -> str:
 
 
 HANDLERS: Final[Mapping[str, _Handler]] = {
+    "describe": lambda platform, _request, _operator: describe(platform),
     "hold-key": lambda platform, request, operator: told(hold(platform, _key(request), operator)),
     "release-key": lambda platform, request, operator: told(release(platform, _key(request), operator)),
     "resume": lambda platform, request, operator: told(

@@ -1,0 +1,154 @@
+"""The canary: an event through the stream, a workflow and back, with the time that each part of the way took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import uuid4
+
+from keyturn.adapters.keys import STATE, decode_state, partition
+from keyturn.adapters.table import Item
+from keyturn.core.canary import CANARY_KEY, canary_event
+from keyturn.core.positions import Position, position
+from keyturn.core.state import KeyState, Phase, WaitsFor
+from keyturn_cli.doctor.examination import Examination
+from keyturn_cli.doctor.finding import Finding, failed, not_checked, ok, seconds
+from keyturn_cli.store import Store
+
+_LOOK_EVERY_S: Final = 0.1
+_NAME: Final = "canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """When the canary was seen where, in epoch milliseconds; 0 where it hasn't been seen yet.
+
+    Times of the stack's own clocks where it notes them, else this machine's when it looked.
+    """
+
+    put_ms: int
+    admitted_ms: int = 0
+    began_ms: int = 0
+    ended_ms: int = 0
+    done_ms: int = 0
+
+    @property
+    def split(self) -> str:
+        """The way in its parts."""
+        legs = (
+            ("put to admitted", self.put_ms, self.admitted_ms),
+            ("to its step", self.admitted_ms, self.began_ms),
+            ("step", self.began_ms, self.ended_ms),
+            ("to done", self.ended_ms, self.done_ms),
+        )
+        # clocks of two machines may differ by more than such a short part takes
+        return ", ".join(f"{name} {seconds(max(0, end - begin))}" for name, begin, end in legs)
+
+
+def check_canary(examined: Examination) -> Iterator[Finding]:
+    """Put one event under the reserved key and follow it."""
+    if not examined.options.is_with_canary:
+        yield not_checked(_NAME, "--no-canary: no event was sent")
+        return
+    put_ms = examined.clock()
+    put = examined.client("kinesis").put_record(
+        StreamName=examined.target.outputs.stream_name, Data=canary_event(uuid4().hex), PartitionKey=CANARY_KEY
+    )
+    place = position(examined.settings.stream_epoch, put["SequenceNumber"])
+    yield _follow(examined, place, Seen(put_ms))
+
+
+def _follow(examined: Examination, place: Position, seen: Seen) -> Finding:
+    until_ms = seen.put_ms + int(examined.options.limit_s * 1000)
+    while True:
+        state, step = _look(examined, place)
+        now_ms = examined.clock()
+        seen = _note(seen, place, state, step, now_ms)
+        if seen.done_ms and step is None:
+            return failed(_NAME, f"it was given up, {_story(examined, place)}", "look at the log of canary")
+        if seen.done_ms:
+            return ok(_NAME, f"through in {seconds(seen.done_ms - seen.put_ms)}: {seen.split}")
+        if now_ms >= until_ms:
+            return _stuck(examined, place, state, seen)
+        examined.sleep(_LOOK_EVERY_S)
+
+
+def _look(examined: Examination, place: Position) -> tuple[KeyState, Item | None]:
+    state_at = (partition(CANARY_KEY), STATE)
+    step_at = (partition(CANARY_KEY), f"step#{place}#0#canary")
+    found = examined.table.get_many([state_at, step_at])
+    state = decode_state(CANARY_KEY, found[state_at]) if state_at in found else KeyState(CANARY_KEY)
+    return state, found.get(step_at)
+
+
+def _note(seen: Seen, place: Position, state: KeyState, step: Item | None, now_ms: int) -> Seen:
+    if not seen.admitted_ms and state.tail >= place:
+        has_run = state.run is not None and state.run.slice.first == place
+        seen = replace(seen, admitted_ms=state.run.started_at_ms if has_run and state.run else now_ms)
+    if not seen.began_ms and step is not None:
+        began_ms = int(step["began_at_ms"])
+        seen = replace(seen, began_ms=began_ms, ended_ms=int(step["ended_at_ms"]))
+        seen = replace(seen, admitted_ms=min(seen.admitted_ms, began_ms))
+    if state.cursor >= place:
+        seen = replace(seen, done_ms=now_ms)
+    return seen
+
+
+def _stuck(examined: Examination, place: Position, state: KeyState, seen: Seen) -> Finding:
+    limit = f"after {examined.options.limit_s:.0f} s"
+    if state.tail < place:
+        return failed(_NAME, *_not_admitted(examined, place, limit))
+    if state.phase is Phase.PARKED:
+        reason = state.parked.reason if state.parked else ""
+        return failed(_NAME, f"its key is parked: {reason}", f'keyturn skip "{CANARY_KEY}" --reason "old canary"')
+    if state.phase is Phase.WAITING:
+        return failed(_NAME, *_waiting(state, limit))
+    if state.run is not None and state.run.execution_id is None:
+        return failed(
+            _NAME,
+            f"{limit} its execution has not begun its step",
+            f"look at execution {state.run.execution_name}, at the log of canary, and at Lambda's concurrency",
+        )
+    if not seen.ended_ms:
+        return failed(_NAME, f"{limit} its step is not done", "look at the log of canary")
+    return failed(_NAME, f"{limit} its step is done, its run is not finished", "look at the log of sequencer")
+
+
+def _not_admitted(examined: Examination, place: Position, limit: str) -> tuple[str, str]:
+    rejected = next((found for found in _quarantined(examined, place)), "")
+    if rejected:
+        return f"it went to quarantine: {rejected}", "the deployed library is older than this command: deploy again"
+    if examined.target.is_local:
+        return f"{limit} nobody has read it from the stream", "is the event source alive? keyturn down && keyturn up"
+    return (
+        f"{limit} nobody has read it from the stream",
+        "see the finding on the stream's mapping, the dispatcher's log and the alarm stream-behind",
+    )
+
+
+def _quarantined(examined: Examination, place: Position) -> Iterator[str]:
+    for found in Store.of(examined.target).quarantined(examined.clock()):
+        if (found.place.key, found.place.position) == (CANARY_KEY, place):
+            yield found.reason
+
+
+def _waiting(state: KeyState, limit: str) -> tuple[str, str]:
+    match state.waits_for:
+        case WaitsFor.RELEASE:
+            what = f"route {state.held_route}" if state.held_route else "its key"
+            return f"{limit} it waits, since {what} is held", "release it: keyturn release --help"
+        case WaitsFor.TIME:
+            return f"{limit} an attempt at it failed, and it waits for the next one", "look at the log of canary"
+        case _:
+            return (
+                f"{limit} it waits for a slot",
+                "raise MaxInFlightRuns, or give it more time: --limit; if slots are free, look at the watchdog's log",
+            )
+
+
+def _story(examined: Examination, place: Position) -> str:
+    attempts = Store.of(examined.target).attempts([CANARY_KEY])
+    return (
+        f"with {len(attempts)} attempts on record at {place}; the last said: {attempts[-1].reason if attempts else '-'}"
+    )
