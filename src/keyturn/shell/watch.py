@@ -142,10 +142,15 @@ def _stop(platform: Platform, run: Run) -> bool:
 
 
 def ended_without_finish(platform: Platform, execution_name: str, key: str) -> None:
-    """Take up that an execution failed, timed out or was aborted: its run may not have finished."""
+    """Take up that an execution failed, timed out or was aborted: its run may not have finished.
+
+    If it has, the sequencer may have died twice between claiming the next run and starting it: that is started again.
+    """
     state = platform.keys.load(key)
     if state.phase is Phase.RUNNING and state.run is not None and state.run.execution_name == execution_name:
         _expire(Change(platform, key), state, Evidence.ENDED_WITHOUT_FINISH)
+    elif state.is_unstarted:
+        start_again(platform, state)
 
 
 def _evidence(run: Run, *, exists: bool) -> Evidence:
