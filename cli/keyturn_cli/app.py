@@ -17,6 +17,7 @@ from keyturn_cli.errors import CliError
 from keyturn_cli.invoke import invoke
 from keyturn_cli.parked import resume, skip
 from keyturn_cli.push import push
+from keyturn_cli.tracing.command import trace
 from keyturn_cli.up import up
 
 app = typer.Typer(
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down, resume, skip, doctor):
+for command in (demo, up, push, invoke, down, resume, skip, doctor, trace):
     app.command()(command)
 
 

@@ -69,6 +69,15 @@ class TestLog:
         assert found is not None
         assert found["expires_at"] == NOW_MS // 1_000 + 100
 
+    def test_the_time_of_admission_stands_in_the_log(self, table: Table) -> None:
+        """What was written without it by an earlier version still reads."""
+        log = EventLog(table, 100)
+        log.write([("k", entry(1))], NOW_MS + 7)
+        found = dict(table.get("key#k", f"event#{at(1)}") or {})
+        assert found.pop("admitted_at_ms") == NOW_MS + 7
+        table.put_many([found])
+        assert log.read("k", at(1), at(1)) == [entry(1)]
+
 
 class TestDuplicates:
     def test_an_identity_is_known_by_key_and_hash(self, table: Table) -> None:

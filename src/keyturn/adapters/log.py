@@ -22,7 +22,9 @@ class EventLog:
     def write(self, entries: Iterable[tuple[str, LogEntry]], now_ms: int) -> None:
         """Write (key, entry) pairs; writing one again is harmless. Raises Throttled when some may not be written."""
         expires_at = now_ms // 1000 + self.retention_s
-        self.table.put_many([_encode(key, entry, expires_at) for key, entry in entries])
+        self.table.put_many(
+            [_encode(key, entry) | {"admitted_at_ms": now_ms, "expires_at": expires_at} for key, entry in entries]
+        )
 
     def present(self, places: Iterable[tuple[str, Position]]) -> set[tuple[str, Position]]:
         """Tell which (key, position) pairs are in the log."""
@@ -44,7 +46,7 @@ class EventLog:
         return [_decode(item) for item in self.table.query(arguments, values, limit)]
 
 
-def _encode(key: str, entry: LogEntry, expires_at: int) -> dict[str, Any]:
+def _encode(key: str, entry: LogEntry) -> dict[str, Any]:
     content = entry.content
     return {
         "pk": partition(key),
@@ -54,7 +56,6 @@ def _encode(key: str, entry: LogEntry, expires_at: int) -> dict[str, Any]:
         "type": entry.type,
         "flow_id": entry.flow_id,
         "arrived_at_ms": entry.arrived_at_ms,
-        "expires_at": expires_at,
     }
 
 

@@ -1,0 +1,87 @@
+"""`keyturn trace`: the story of one event on one timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keyturn.adapters.clock import now_ms
+from keyturn_cli.errors import CliError
+from keyturn_cli.options import (
+    AsOutput,
+    EndpointUrl,
+    Output,
+    Profile,
+    Region,
+    StackName,
+    Yes,
+    confirm,
+    show,
+    target_of,
+)
+from keyturn_cli.target import Target
+from keyturn_cli.tracing.find import Finder, Scan, Wanted
+from keyturn_cli.tracing.items import Items
+from keyturn_cli.tracing.logs import Logs
+from keyturn_cli.tracing.page import page_of
+from keyturn_cli.tracing.scan import TableSize, scan_events
+from keyturn_cli.tracing.story import Story
+from keyturn_cli.tracing.telling import Item
+from keyturn_cli.tracing.text import print_story
+from keyturn_cli.tracing.wording import span_ms
+
+
+def trace(
+    event: Annotated[str, typer.Argument(help="A flow id, or a CloudEvent's id (then with --key or --source).")],
+    key: Annotated[str, typer.Option("--key", "-k", help="The event's ordering key: found at once then.")] = "",
+    source: Annotated[str, typer.Option("--source", help="The CloudEvent's source.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", help="How far back to search logs and quarantine: 30m, 24h, 7d.")
+    ] = "24h",
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page with the timeline drawn.")] = None,
+    scan: Annotated[bool, typer.Option("--scan", help="Read the whole state table if need be; asks first.")] = False,
+    yes: Yes = False,
+    output: AsOutput = Output.TEXT,
+    stack_name: StackName = None,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Tell the story of one event: put, admitted, waiting, each attempt and step, parked, done; gaps, and log lines.
+
+    Example: keyturn trace order-1001/0 --key order-1001 --html trace.html
+    """
+    at_ms = now_ms()
+    since_ms = at_ms - span_ms(since)
+    target = target_of(stack_name, region, profile, endpoint_url)
+    finder = Finder(Items.of(target), Logs.of(target), at_ms, since_ms)
+    story = finder.story(Wanted(event, key, source), _scan_of(target, yes=yes) if scan else None)
+    if html is not None:
+        _write(html, page_of(story))
+    show(output, content_of(story), lambda screen: print_story(story, screen.console))
+
+
+def _scan_of(target: Target, *, yes: bool) -> Scan:
+    def scan() -> Iterator[Item]:
+        size = TableSize.of(target)
+        confirm(f"Read the whole state table at {target.where}? It has {size}.", yes=yes)
+        return scan_events(target, size)
+
+    return scan
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise CliError(f"{path} can't be written: {error.strerror}") from error
+
+
+def content_of(story: Story) -> dict[str, Any]:
+    """A story as JSON: its values as they are, with the longest gap."""
+    gaps = [asdict(gap) | {"length_ms": gap.length_ms, "is_longest": gap == story.longest} for gap in story.gaps]
+    return asdict(story) | {"gaps": gaps}

@@ -1,0 +1,186 @@
+"""Finds the event that is meant: by its key or by the logs, else in quarantine, else by a scan of the table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from keyturn.core.event import identity_hash
+from keyturn.core.naming import key_hash
+from keyturn_cli.errors import NotFound
+from keyturn_cli.tracing.items import EVENT, Items
+from keyturn_cli.tracing.logs import Logs
+from keyturn_cli.tracing.standing import is_finished
+from keyturn_cli.tracing.story import Line, Story
+from keyturn_cli.tracing.telling import Item, Material, tell, tell_of_quarantined
+
+_FLOW_ID: Final = re.compile(r"[0-9a-f]{32}")
+_DIGITS_OF_FLOW_ID: Final = 32
+_NAMED_MAX: Final = 5
+_BEFORE_MS: Final = 60_000
+"""Lines of so long before an event's arrival are looked at, since clocks differ."""
+_BEHIND_MS: Final = 900_000
+"""Lines of so long after the last that the table knows of a finished event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user said of the event."""
+
+    id: str
+    """A flow id, or the CloudEvent's id."""
+    key: str = ""
+    source: str = ""
+
+    @property
+    def flow_ids(self) -> list[str]:
+        """Flow ids that it may have."""
+        derived = [identity_hash(self.source, self.id)[:_DIGITS_OF_FLOW_ID]] if self.source else []
+        return [self.id, *derived] if _FLOW_ID.fullmatch(self.id) else derived
+
+    def __str__(self) -> str:
+        where = "".join(
+            (f" of source {self.source!r}" if self.source else "", f" in key {self.key!r}" if self.key else "")
+        )
+        return f"event {self.id!r}{where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An event's log item, and its key."""
+
+    key: str
+    event: Item
+
+
+Scan = Callable[[], Iterator[Item]]
+"""Reads every event of the table; asks first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Looks for one event."""
+
+    items: Items
+    logs: Logs
+    now_ms: int
+    since_ms: int
+    """How far back logs and quarantine are searched."""
+
+    def story(self, wanted: Wanted, scan: Scan | None) -> Story:
+        """Find the event and tell its story. Raises NotFound, with what else could be said."""
+        places = self._in_key(wanted) if wanted.key else self._in_logs(wanted)
+        if not places:
+            quarantined = self._in_quarantine(wanted)
+            if quarantined is not None:
+                return quarantined
+            places = list(self._matching(scan(), wanted)) if scan else []
+        if not places:
+            raise NotFound(self._unknown(wanted, is_scanned=scan is not None))
+        return self._story_of(_only(wanted, places))
+
+    def _in_key(self, wanted: Wanted) -> list[Place]:
+        if wanted.source:
+            position = self.items.position_of(wanted.key, wanted.source, wanted.id)
+            event = self.items.event(wanted.key, position) if position else None
+            if event is not None:
+                return [Place(wanted.key, event)]
+        return list(self._matching(self.items.log(wanted.key), wanted))
+
+    def _matching(self, events: Iterable[Item], wanted: Wanted) -> Iterator[Place]:
+        for item in events:
+            if item["flow_id"] in wanted.flow_ids or self._has_id(item, wanted):
+                yield Place(item["pk"].removeprefix("key#"), item)
+
+    def _has_id(self, item: Item, wanted: Wanted) -> bool:
+        envelope = self.items.envelope(item)
+        return envelope.id == wanted.id and wanted.source in {"", envelope.source}
+
+    def _in_logs(self, wanted: Wanted) -> list[Place]:
+        """Find the event by the lines that carry its flow id. Raises NotFound when they don't name the key itself."""
+        lines = self.logs.lines(wanted.flow_ids, self.since_ms, self.now_ms) if wanted.flow_ids else []
+        named = {
+            (line.get("key"), line.get("first") or line.get("position"))
+            for line in lines
+            if line.get("flow_id") in wanted.flow_ids and line.get("key")
+        }
+        found = {place: self.items.event(*place) for place in named}
+        if named and not any(found.values()):
+            raise NotFound(
+                f"{wanted}: the logs name its key as {min(named)[0]!r}, under which the table has no such event. "
+                "Its route keeps keys out of logs, or it has expired: say --key"
+            )
+        return [Place(key, event) for (key, _), event in found.items() if event is not None]
+
+    def _in_quarantine(self, wanted: Wanted) -> Story | None:
+        for item in self.items.quarantined(self.since_ms, self.now_ms):
+            if wanted.key in {"", item["key"]} and self._has_id(item, wanted):
+                return tell_of_quarantined(item, self.items.envelope(item), self._lines_of_quarantined(item))
+        return None
+
+    def _lines_of_quarantined(self, item: Item) -> list[Line]:
+        position = item["sk"].rpartition("#")[2]
+        lines = self.logs.lines([position], item["arrived_at_ms"] - _BEFORE_MS, self.now_ms)
+        return [line for line in lines if line.get("position") == position]
+
+    def _story_of(self, place: Place) -> Story:
+        found = self.items.material(place.key, place.event)
+        firsts = self.items.firsts_of(found)
+        story = tell(found)
+        since_ms = place.event["arrived_at_ms"] - _BEFORE_MS
+        words = [place.event["flow_id"], *sorted(firsts - {found.position})]
+        lines = about(story, firsts, self.logs.lines(words, since_ms, self._until_ms(found, story)))
+        return tell(replace(found, lines=lines, notes=[*self.logs.notes, *self._note(lines, since_ms)]))
+
+    def _until_ms(self, found: Material, story: Story) -> int:
+        if not is_finished(found.state, found.position):
+            return self.now_ms
+        return min(self.now_ms, story.moments[-1].at_ms + _BEHIND_MS)
+
+    def _note(self, lines: list[Line], since_ms: int) -> Iterator[str]:
+        keep_since_ms = self.logs.keep_since_ms(self.now_ms)
+        if since_ms < keep_since_ms:
+            yield "logs don't reach back to its arrival: their retention has passed"
+        elif not lines and self.logs.groups:
+            yield "no function has logged a line of it: is LogLevel above INFO? This is what the table holds"
+        elif not self.logs.groups and not self.logs.notes:
+            yield "the stack has no log groups"
+
+    def _unknown(self, wanted: Wanted, *, is_scanned: bool) -> str:
+        if is_scanned:
+            return f"{wanted} is nowhere in the table: never put, or expired"
+        if wanted.key:
+            return f"{wanted} is neither in the key's log nor in quarantine. Is the key right, and the id?"
+        hint = "" if wanted.source else " (and --source, if it is an event's id)"
+        return f"{wanted} is neither in the logs nor in quarantine: say --key{hint}, a longer --since, or --scan"
+
+
+def about(story: Story, firsts: Collection[str], lines: Iterable[Line]) -> list[Line]:
+    """The lines about one event: its own, and those of runs that it was part of, which begin at one of `firsts`.
+
+    A flow id alone doesn't do: a trace may hold many events, and a run's lines have its first event's.
+    """
+    subject, fences = story.subject, {attempt.fence for attempt in story.attempts}
+    names = {subject.key, key_hash(subject.key)}
+    return [
+        line
+        for line in lines
+        if line.get("key") in names
+        and (
+            subject.position in {line.get("position"), line.get("first")}
+            or (line.get("position") in firsts and line.fence in fences)
+        )
+    ]
+
+
+def _only(wanted: Wanted, places: list[Place]) -> Place:
+    if len(places) == 1:
+        return places[0]
+    named = ", ".join(
+        f"key {place.key!r} position {place.event['sk'].removeprefix(EVENT)}" for place in places[:_NAMED_MAX]
+    )
+    raise NotFound(
+        f"{wanted} isn't one event but {len(places)} ({named}): give the event's id with --key and --source instead"
+    )

@@ -1,0 +1,139 @@
+"""Names the time between an event's moments: they cover it from the first to the last, without overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from keyturn_cli.tracing.story import SUCCEEDED, Gap, Moment, Wait, What
+
+_BEGINS_WORK: Final = frozenset({What.ATTEMPT_BEGAN, What.STEP_BEGAN, What.STEP_FAILED})
+_ENDS_WORK: Final = frozenset({What.DONE, What.DEAD_LETTERED, What.QUARANTINED})
+_ENDS_QUEUE: Final = frozenset({What.ADMITTED, What.QUARANTINED})
+_STEP_MOMENTS: Final = frozenset({What.STEP_BEGAN, What.STEP_ENDED, What.STEP_FAILED})
+
+
+def gaps_between(moments: Sequence[Moment]) -> tuple[Gap, ...]:
+    """Name the gaps between sorted moments; neighbours that went into the same are one."""
+    walk = _Walk()
+    found: list[Gap] = []
+    for place, moment in enumerate(moments[:-1]):
+        ahead = moments[place + 1 :]
+        walk.pass_by(moment, ahead)
+        if ahead[0].at_ms > moment.at_ms:
+            wait = walk.wait(ahead)
+            _append(found, Gap(moment.at_ms, ahead[0].at_ms, wait, walk.detail(wait)))
+    return tuple(found)
+
+
+def _append(found: list[Gap], gap: Gap) -> None:
+    last = found[-1] if found else None
+    if last is None or last.wait is not gap.wait:
+        found.append(gap)
+        return
+    details = dict.fromkeys(part for part in f"{last.detail}, {gap.detail}".split(", ") if part)
+    found[-1] = Gap(last.begins_ms, gap.ends_ms, gap.wait, ", ".join(details))
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What the event is doing, as its moments pass by."""
+
+    waits: Wait = Wait.STREAM
+    """What it waits for while no attempt is under way."""
+    is_held: bool = False
+    fence: int = 0
+    """Of the attempt under way; 0 if none is."""
+    passed_fence: int = 0
+    """Of the last attempt that began: what an older one does yet is a zombie's."""
+    open: list[str] = field(default_factory=list)
+    """Steps under way."""
+    failed: list[str] = field(default_factory=list)
+    """Steps that failed, and weren't done since."""
+    has_begun: bool = False
+    """Whether anything is known of the attempt's steps."""
+
+    def detail(self, wait: Wait) -> str:
+        names = {Wait.STEP: self.open, Wait.STEP_RETRY: self.failed}.get(wait, [])
+        return ", ".join(names)
+
+    def pass_by(self, moment: Moment, ahead: Sequence[Moment]) -> None:
+        if moment.what in _BEGINS_WORK and moment.fence > self.passed_fence:
+            self.fence = self.passed_fence = moment.fence
+            self.open, self.failed, self.has_begun = [], [], False
+        if moment.what is What.OPERATION:
+            self._operate(moment.name)
+        elif moment.what in _STEP_MOMENTS:
+            self._step(moment)
+        elif moment.what is What.ATTEMPT_ENDED and moment.fence == self.fence:
+            self._rest(Wait.RETRY)
+        elif moment.what in _ENDS_WORK:
+            self._rest(Wait.AFTER)
+        elif self.fence == 0:
+            self._wait_on(moment.what, ahead)
+
+    def _step(self, moment: Moment) -> None:
+        if moment.fence != self.fence:
+            return
+        self.has_begun = True
+        for names in (self.open, self.failed):
+            if moment.name in names:
+                names.remove(moment.name)
+        if moment.what is not What.STEP_ENDED:
+            (self.open if moment.what is What.STEP_BEGAN else self.failed).append(moment.name)
+
+    def _rest(self, waits: Wait) -> None:
+        self.fence, self.open, self.failed, self.waits = 0, [], [], waits
+
+    def _wait_on(self, what: What, ahead: Sequence[Moment]) -> None:
+        match what:
+            case What.PUT:
+                self.waits = Wait.QUEUE
+            case What.ADMITTED if self.waits in {Wait.STREAM, Wait.QUEUE}:
+                is_earlier_first = any(later.what is What.EARLIER_DONE for later in ahead)
+                self.waits = Wait.EARLIER if is_earlier_first else Wait.SLOT
+            case What.EARLIER_DONE if self.waits is Wait.EARLIER:
+                self.waits = Wait.SLOT
+            case What.PARKED:
+                self.waits = Wait.PARKED
+            case What.HELD:
+                self.waits = Wait.HELD
+
+    def _operate(self, command: str) -> None:
+        if command in {"Hold", "Release"}:
+            self.is_held = command == "Hold"
+        is_resumed = self.waits is Wait.PARKED and command.startswith("Resume")
+        is_rewound = self.waits is Wait.AFTER and command == "Rewind"
+        if self.fence == 0 and (is_resumed or is_rewound):
+            self.waits = Wait.SLOT
+
+    def wait(self, ahead: Sequence[Moment]) -> Wait:
+        """What the time until the next moment goes into."""
+        if self.fence:
+            return self._inside(ahead)
+        if self.is_held and self.waits in {Wait.SLOT, Wait.RETRY}:
+            return Wait.HELD
+        is_unknown = (self.waits is Wait.SLOT and not _is_start_known(ahead)) or (
+            self.waits is Wait.QUEUE and not any(later.what in _ENDS_QUEUE for later in ahead)
+        )
+        return Wait.UNSTARTED if is_unknown else self.waits
+
+    def _inside(self, ahead: Sequence[Moment]) -> Wait:
+        """What the time inside an attempt goes into: to steps that are known, or to what lies between."""
+        if self.open:
+            return Wait.STEP
+        following = next((later for later in ahead if later.fence == self.fence), None)
+        if following is None or following.what in _STEP_MOMENTS:
+            between = Wait.STEP_RETRY if self.failed else Wait.BETWEEN
+            return between if self.has_begun else Wait.START
+        is_success = following.what is What.DONE or following.name == SUCCEEDED
+        if not self.has_begun:
+            return Wait.STORED if is_success else Wait.NO_RESULT
+        return Wait.ENDING if is_success or self.failed else Wait.NO_RESULT
+
+
+def _is_start_known(ahead: Sequence[Moment]) -> bool:
+    """Whether the next attempt's beginning is written down, not only what its steps did."""
+    following = next((later for later in ahead if later.what in _BEGINS_WORK), None)
+    return following is None or following.what is What.ATTEMPT_BEGAN

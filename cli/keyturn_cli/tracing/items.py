@@ -1,0 +1,143 @@
+"""Reads what the state table holds of an event; writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Self
+
+from keyturn.adapters.keys import STATE, decode_state, partition
+from keyturn.adapters.outcomes import ATTEMPT, OPERATION
+from keyturn.adapters.payloads import PayloadStore
+from keyturn.adapters.table import Table
+from keyturn.core.event import identity_hash
+from keyturn.core.log_entry import PayloadReference
+from keyturn.core.naming import key_hash
+from keyturn.core.positions import Position
+from keyturn.core.state import KeyState
+from keyturn.errors import StoreError
+from keyturn_cli.target import Target
+from keyturn_cli.tracing.standing import run_of
+from keyturn_cli.tracing.telling import Envelope, Item, Material
+
+EVENT: Final = "event#"
+_STEP: Final = "step#"
+_DUPLICATE: Final = "duplicate#"
+_IDENTITY: Final = "id#"
+
+_ATTEMPTS_READ_MAX: Final = 500
+"""Attempt records at or before the event's position: those of runs that it was part of are among the last."""
+_EARLIER_STEPS_READ_MAX: Final = 20
+_QUARANTINE_READ_A_DAY_MAX: Final = 2_000
+"""Records of one day that are looked through: a few megabytes."""
+
+
+@dataclass(frozen=True)
+class Items:
+    """One stack's state table, and the bucket with the events that are too large for it."""
+
+    table: Table
+    payloads: PayloadStore
+
+    @classmethod
+    def of(cls, target: Target) -> Self:
+        """The items of a deployed stack."""
+        table = Table(target.client("dynamodb"), target.outputs.state_table_name)
+        return cls(table, PayloadStore(target.client, target.outputs.payload_bucket_name))
+
+    def event(self, key: str, position: str) -> Item | None:
+        """The log item at a place, if there is one."""
+        return self.table.get(partition(key), EVENT + position)
+
+    def position_of(self, key: str, source: str, event_id: str) -> str | None:
+        """Where an event stands in its key's log, while its identity is remembered."""
+        item = self.table.get(partition(key), _IDENTITY + identity_hash(source, event_id))
+        return item["position"] if item else None
+
+    def log(self, key: str) -> Iterator[Item]:
+        """A key's log, in order."""
+        return self._within(key, EVENT)
+
+    def quarantined(self, since_ms: int, now_ms: int) -> Iterator[Item]:
+        """The records in quarantine that arrived since a time, the latest day first."""
+        day, first = (datetime.fromtimestamp(at_ms / 1000, UTC).date() for at_ms in (now_ms, since_ms))
+        while day >= first:
+            arguments = {"KeyConditionExpression": "pk = :pk", "ScanIndexForward": False}
+            yield from self.table.query(arguments, {"pk": f"quarantine#{day}"}, _QUARANTINE_READ_A_DAY_MAX)
+            day -= timedelta(days=1)
+
+    def envelope(self, item: Item) -> Envelope:
+        """What an event says of itself; nothing if it isn't JSON, or lies in the bucket and can't be fetched."""
+        try:
+            content = self.payloads.get(PayloadReference.from_item(item["payload"])) if "payload" in item else None
+            attributes: Any = json.loads(content or item.get("event") or item.get("raw") or b"")
+        except (StoreError, ValueError, RecursionError):
+            return Envelope()
+        if not isinstance(attributes, dict):
+            return Envelope()
+        return Envelope(*(_text(attributes.get(name)) for name in ("id", "source", "time")))
+
+    def material(self, key: str, event: Item) -> Material:
+        """Read everything else that is kept of an event; the state first, see Material."""
+        position = Position(event["sk"].removeprefix(EVENT))
+        state = self._state(key)
+        return Material(
+            position=position,
+            event=event,
+            envelope=self.envelope(event),
+            state=state,
+            attempts=[item for item in self._attempts(key, position) if item["last"] >= position],
+            steps=list(self._within(key, f"{_STEP}{position}#", without="result")),
+            duplicates=[item for item in self._within(key, _DUPLICATE) if item["of"] == position],
+            operations=list(self._within(key, OPERATION)),
+            dead_letter=self._dead_letter(key, position, event["arrived_at_ms"]),
+            earlier_ended_ms=self._earlier_ended_ms(key, position),
+        )
+
+    def firsts_of(self, found: Material) -> set[str]:
+        """Where the runs begin that an event was part of: their log lines carry that position and its flow id."""
+        run, fences = run_of(found.state, found.position), {item["fence"] for item in found.steps}
+        firsts: set[str] = {found.position, *(item["sk"].split("#")[1] for item in found.attempts)}
+        for item in self._steps_before(found.state.key, found.position, _ATTEMPTS_READ_MAX) if fences else ():
+            if item["fence"] not in fences:
+                break
+            firsts.add(item["sk"].split("#")[1])
+        return firsts | {run.slice.first} if run else firsts
+
+    def _state(self, key: str) -> KeyState:
+        item = self.table.get(partition(key), STATE)
+        return decode_state(key, item) if item else KeyState(key)
+
+    def _attempts(self, key: str, position: Position) -> Iterator[Item]:
+        return self._before(key, ATTEMPT, f"{ATTEMPT}{position}#~", _ATTEMPTS_READ_MAX)
+
+    def _steps_before(self, key: str, position: Position, limit: int) -> Iterator[Item]:
+        return self._before(key, _STEP, f"{_STEP}{position}", limit)
+
+    def _earlier_ended_ms(self, key: str, position: Position) -> int | None:
+        ended = [item["ended_at_ms"] for item in self._steps_before(key, position, _EARLIER_STEPS_READ_MAX)]
+        return max(ended, default=None)
+
+    def _dead_letter(self, key: str, position: str, arrived_at_ms: int) -> Item | None:
+        day = datetime.fromtimestamp(arrived_at_ms / 1000, UTC).date()
+        return self.table.get(f"deadletter#{day}", f"{key_hash(key)}#{position}")
+
+    def _before(self, key: str, low: str, high: str, limit: int) -> Iterator[Item]:
+        arguments = {
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+            "ConsistentRead": True,
+            "ScanIndexForward": False,
+        }
+        return self.table.query(arguments, {"pk": partition(key), "low": low, "high": high}, limit)
+
+    def _within(self, key: str, prefix: str, without: str = "") -> Iterator[Item]:
+        arguments = {"KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)", "ConsistentRead": True}
+        for item in self.table.query(arguments, {"pk": partition(key), "prefix": prefix}):
+            yield {name: value for name, value in item.items() if name != without}
+
+
+def _text(value: Any) -> str:
+    """A value of a record that may be none that anybody can write, such as half a character."""
+    return str(value or "").encode("utf-8", "backslashreplace").decode()

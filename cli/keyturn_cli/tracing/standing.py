@@ -1,0 +1,79 @@
+"""Says where an event stands, by the state of its key."""
+
+from __future__ import annotations
+
+from keyturn.core.positions import Position
+from keyturn.core.state import KeyState, Phase, Run, WaitsFor
+from keyturn_cli.tracing.wording import utc
+
+
+def is_finished(state: KeyState, position: Position) -> bool:
+    """Whether nothing is left to do for the event: it is done, or it was given up."""
+    if position <= state.cursor:
+        return True
+    replay = state.replay
+    if replay is None or not state.is_replaying or position > replay.resume_at:
+        return False
+    return not any(span.first <= position <= span.last for span in replay.spans)
+
+
+def run_of(state: KeyState, position: Position) -> Run | None:
+    """The run in work, if the event is part of it."""
+    run = state.run
+    return run if run is not None and run.slice.first <= position <= run.slice.last else None
+
+
+def standing(state: KeyState, position: Position, dead_letter_reason: str | None) -> str:
+    """Say in a sentence where the event stands."""
+    if is_finished(state, position):
+        return "Done." if dead_letter_reason is None else f"Given up, a dead letter: {dead_letter_reason}"
+    if position > state.tail:
+        return "Written to the log, not admitted yet."
+    again = "Done before, and to be run again by a replay. " if _is_replayed(state, position) else ""
+    run = run_of(state, position)
+    if run is not None:
+        return again + _of_run(state, run)
+    return f"{again}{_ahead(state)}"
+
+
+def _is_replayed(state: KeyState, position: Position) -> bool:
+    return state.replay is not None and state.is_replaying and position <= state.replay.resume_at
+
+
+def _of_run(state: KeyState, run: Run) -> str:
+    match state.phase:
+        case Phase.RUNNING:
+            return f"Running: attempt {run.attempt}, until {utc(run.deadline_ms)} at the latest."
+        case Phase.PARKED:
+            return _parked(state)
+        case _:
+            return f"Attempt {run.attempt} {_waits(state)}"
+
+
+def _ahead(state: KeyState) -> str:
+    """Say what the key is doing, of which an event that isn't being run waits its turn."""
+    match state.phase:
+        case Phase.RUNNING:
+            return "Waits for earlier events of its key, at which a run is under way."
+        case Phase.PARKED:
+            return f"Waits behind its key. {_parked(state)}"
+        case _:
+            return f"Its key {_waits(state)}"
+
+
+def _parked(state: KeyState) -> str:
+    parked = state.parked
+    return f"Parked since {utc(parked.at_ms)}: {parked.reason}" if parked is not None else "Parked."
+
+
+def _waits(state: KeyState) -> str:
+    match state.waits_for:
+        case WaitsFor.TIME:
+            return f"waits until {utc(state.not_before_ms)}."
+        case WaitsFor.RELEASE if state.hold is not None:
+            hold = state.hold
+            return f"is held since {utc(hold.at_ms)} by {hold.by}: {hold.reason}"
+        case WaitsFor.RELEASE:
+            return f"is held with its route {state.held_route!r}."
+        case _:
+            return "waits for a slot."

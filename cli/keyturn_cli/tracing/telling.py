@@ -1,0 +1,284 @@
+"""Makes an event's story of what tables and logs hold of it. Each moment is one that an item or a line names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from keyturn.core.commands import Evidence
+from keyturn.core.positions import Position
+from keyturn.core.state import KeyState, Phase
+from keyturn_cli.tracing.gaps import gaps_between
+from keyturn_cli.tracing.standing import is_finished, run_of, standing
+from keyturn_cli.tracing.story import SUCCEEDED, Attempt, Line, Moment, Step, Story, Subject, What
+from keyturn_cli.tracing.wording import from_rfc3339
+
+Item = Mapping[str, Any]
+
+_EVIDENCE: Final = frozenset(Evidence)
+_STEP_TROUBLES: Final = {"step failed": "failed", "step failed for good": "failed for good", "step refused": "refused"}
+_ENDS_PARKING: Final = frozenset({"Resume", "ResumeFresh", "Skip"})
+_REPLAYS: Final = frozenset({"Rewind", "CancelReplay"})
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a CloudEvent says of itself, without its data."""
+
+    id: str = ""
+    source: str = ""
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Everything that is kept of one event. The state was read first: what the others lack was not there yet."""
+
+    position: Position
+    event: Item
+    envelope: Envelope
+    state: KeyState
+    attempts: Sequence[Item] = ()
+    steps: Sequence[Item] = ()
+    duplicates: Sequence[Item] = ()
+    operations: Sequence[Item] = ()
+    dead_letter: Item | None = None
+    earlier_ended_ms: int | None = None
+    """When the last step of the key's events before this one ended."""
+    lines: Sequence[Line] = ()
+    notes: Sequence[str] = ()
+
+
+def tell(found: Material) -> Story:
+    """Tell the story of an event that is in its key's log."""
+    steps = tuple(sorted(map(_step, found.steps), key=lambda step: (step.began_ms, step.name)))
+    attempts = _attempts(found, steps)
+    moments = sorted(_moments(found, attempts, steps), key=lambda moment: moment.order)
+    event, envelope = found.event, found.envelope
+    dead_letter_reason = found.dead_letter["reason"] if found.dead_letter else None
+    return Story(
+        subject=Subject(
+            key=found.state.key,
+            position=found.position,
+            flow_id=event["flow_id"],
+            id=envelope.id,
+            source=envelope.source,
+            type=event["type"],
+        ),
+        standing=standing(found.state, found.position, dead_letter_reason),
+        moments=tuple(moments),
+        gaps=gaps_between(moments),
+        attempts=attempts,
+        steps=steps,
+        lines=tuple(sorted(found.lines, key=lambda line: line.at_ms)),
+        notes=(*found.notes, *_notes(found, moments)),
+    )
+
+
+def tell_of_quarantined(item: Item, envelope: Envelope, lines: Sequence[Line] = ()) -> Story:
+    """Tell the story of a record that never became an event."""
+    moments = (
+        Moment(item["arrived_at_ms"], What.PUT, "put into the stream", "quarantined record"),
+        Moment(item["quarantined_at_ms"], What.QUARANTINED, f"quarantined: {item['reason']}", "quarantined record"),
+    )
+    detail = f": {item['detail']}" if item.get("detail") else ""
+    return Story(
+        subject=Subject(item["key"], item["sk"].rpartition("#")[2], id=envelope.id, source=envelope.source),
+        standing=f"In quarantine as {item['reason']}{detail}",
+        moments=moments,
+        gaps=gaps_between(moments),
+        lines=tuple(lines),
+    )
+
+
+def _step(item: Item) -> Step:
+    _, _position, generation, name = item["sk"].split("#", 3)
+    return Step(name, int(generation), item["fence"], item["attempt"], item["began_at_ms"], item["ended_at_ms"])
+
+
+def _attempts(found: Material, steps: Sequence[Step]) -> tuple[Attempt, ...]:
+    """The attempts at the event, by rising fence: from records, from the run in work, from lines and from steps."""
+    known = {attempt.fence: attempt for attempt in map(_recorded, found.attempts)}
+    for attempt in (*_under_way(found), *_logged(found.lines), *_stepped(steps)):
+        known[attempt.fence] = _joined(known[attempt.fence], attempt) if attempt.fence in known else attempt
+    return tuple(_settled(found, known[fence]) for fence in sorted(known))
+
+
+def _recorded(item: Item) -> Attempt:
+    _, first, fence = item["sk"].split("#")
+    reason = item["reason"]
+    return Attempt(
+        fence=int(fence),
+        number=item["attempt"],
+        began_ms=item["started_at_ms"],
+        ended_ms=item["ended_at_ms"],
+        outcome=item["outcome"],
+        reason="" if reason in _EVIDENCE else reason,
+        evidence=reason if reason in _EVIDENCE else "",
+        generation=item.get("generation", 0),
+        first=first,
+        began_by="attempt record",
+        ended_by="attempt record",
+    )
+
+
+def _under_way(found: Material) -> Iterator[Attempt]:
+    state, run = found.state, run_of(found.state, found.position)
+    if run is not None and state.phase is Phase.RUNNING:
+        yield Attempt(
+            fence=state.fence,
+            number=run.attempt,
+            began_ms=run.started_at_ms,
+            generation=run.generation,
+            first=run.slice.first,
+            began_by="key state",
+        )
+
+
+def _logged(lines: Iterable[Line]) -> Iterator[Attempt]:
+    for line in sorted(lines, key=lambda line: line.at_ms):
+        if not line.fence:
+            continue
+        number, first, by = int(line.get("attempt") or 1), line.get("position"), f"log of {line.service}"
+        if line.message == "run started":
+            yield Attempt(line.fence, number, began_ms=line.at_ms, first=first, began_by=by)
+        elif line.message == "run finished":
+            outcome = line.get("outcome")
+            yield Attempt(line.fence, number, ended_ms=line.at_ms, outcome=outcome, first=first, ended_by=by)
+
+
+def _stepped(steps: Sequence[Step]) -> Iterator[Attempt]:
+    for step in steps:
+        yield Attempt(step.fence, step.attempt, generation=step.generation)
+
+
+def _joined(known: Attempt, more: Attempt) -> Attempt:
+    """What is known of an attempt, completed by what another source says; what was known first stands."""
+    joined = known
+    if known.began_ms is None:
+        joined = replace(joined, began_ms=more.began_ms, began_by=more.began_by)
+    if known.ended_ms is None:
+        joined = replace(joined, ended_ms=more.ended_ms, ended_by=more.ended_by, outcome=more.outcome)
+    return replace(joined, first=known.first or more.first, generation=known.generation or more.generation)
+
+
+def _settled(found: Material, attempt: Attempt) -> Attempt:
+    """Conclude how an attempt ended that left no record: a failure always leaves one, so it succeeded."""
+    state = found.state
+    is_open = attempt.fence > state.fence or (attempt.fence == state.fence and run_of(state, found.position))
+    if attempt.outcome or is_open or not is_finished(state, found.position):
+        return attempt
+    return replace(attempt, outcome=SUCCEEDED)
+
+
+def _moments(found: Material, attempts: Sequence[Attempt], steps: Sequence[Step]) -> Iterator[Moment]:
+    yield from _of_event(found)
+    yield from _of_steps(steps)
+    yield from _of_lines(found.lines)
+    for attempt in attempts:
+        yield from _of_attempt(attempt, [step for step in steps if step.fence == attempt.fence])
+    yield from _of_duplicates(found.duplicates)
+    yield from _of_operations(found, attempts)
+    yield from _of_parkings(found, attempts)
+    yield from _of_waiting(found, attempts, steps)
+    if found.dead_letter:
+        yield Moment(
+            found.dead_letter["at_ms"], What.DEAD_LETTERED, f"given up: {found.dead_letter['reason']}", "dead letter"
+        )
+
+
+def _of_event(found: Material) -> Iterator[Moment]:
+    event, produced_ms = found.event, from_rfc3339(found.envelope.time)
+    if produced_ms is not None and produced_ms <= event["arrived_at_ms"]:
+        yield Moment(produced_ms, What.PRODUCED, "produced, by the event's own time", "event")
+    yield Moment(event["arrived_at_ms"], What.PUT, "put into the stream", "event")
+    if "admitted_at_ms" in event:
+        yield Moment(event["admitted_at_ms"], What.ADMITTED, "admitted to its key's log", "event")
+
+
+def _of_steps(steps: Sequence[Step]) -> Iterator[Moment]:
+    for step in steps:
+        generation = f", generation {step.generation}" if step.generation else ""
+        told = f"step {step.name}, attempt {step.attempt}{generation}"
+        yield Moment(step.began_ms, What.STEP_BEGAN, f"{told}: began", "step result", step.fence, step.name)
+        yield Moment(step.ended_ms, What.STEP_ENDED, f"{told}: done", "step result", step.fence, step.name)
+
+
+def _of_lines(lines: Iterable[Line]) -> Iterator[Moment]:
+    for line in lines:
+        if line.message in _STEP_TROUBLES:
+            why = line.get("error") or line.get("permission")
+            told = f"step {line.get('step')}, attempt {line.get('attempt')}: {_STEP_TROUBLES[line.message]}, {why}"
+            source = f"log of {line.service}"
+            yield Moment(line.at_ms, What.STEP_FAILED, told, source, line.fence, line.get("step"))
+
+
+def _of_attempt(attempt: Attempt, steps: Sequence[Step]) -> Iterator[Moment]:
+    name, fence = f"attempt {attempt.number}, fence {attempt.fence}", attempt.fence
+    if attempt.began_ms is not None:
+        yield Moment(attempt.began_ms, What.ATTEMPT_BEGAN, f"{name}: began", attempt.began_by, fence)
+    if attempt.ended_ms is not None:
+        why = attempt.evidence.replace("_", " ") or attempt.reason
+        told = f"{name}: {attempt.outcome.replace('_', ' ')}{f', {why}' if why else ''}"
+        yield Moment(attempt.ended_ms, What.ATTEMPT_ENDED, told, attempt.ended_by, fence, attempt.outcome)
+        if attempt.outcome == SUCCEEDED:
+            yield Moment(attempt.ended_ms, What.DONE, "done", attempt.ended_by, fence)
+    elif attempt.outcome == SUCCEEDED and steps:
+        ended_ms = max(step.ended_ms for step in steps)
+        yield Moment(ended_ms, What.DONE, "done, as far as its last step tells", "step result", fence)
+
+
+def _of_duplicates(items: Sequence[Item]) -> Iterator[Moment]:
+    for item in items:
+        yield Moment(item["recorded_at_ms"], What.DUPLICATE, "came again and was dropped as a duplicate", "duplicate")
+
+
+def _of_operations(found: Material, attempts: Sequence[Attempt]) -> Iterator[Moment]:
+    for item in found.operations:
+        if _concerns(item, found, attempts):
+            replay = f", replay {item['replay']}" if item.get("replay") else ""
+            told = f"{item['command']}{replay} by {item['by']}: {item['reason']}"
+            yield Moment(item["at_ms"], What.OPERATION, told, "operation", name=item["command"])
+
+
+def _concerns(operation: Item, found: Material, attempts: Sequence[Attempt]) -> bool:
+    """Whether what a person did to the key had to do with the event: while it was unfinished, or to run it again."""
+    if operation["at_ms"] < found.event["arrived_at_ms"]:
+        return False
+    is_before_an_attempt = any(attempt.fence > operation["fence"] for attempt in attempts)
+    if operation["command"] in _REPLAYS and operation.get("position", "") > found.position:
+        return False
+    failed = {attempt.fence for attempt in attempts if attempt.outcome not in {"", SUCCEEDED}}
+    is_of_an_attempt = operation["fence"] in failed and operation["command"] in _ENDS_PARKING
+    return is_before_an_attempt or is_of_an_attempt or not is_finished(found.state, found.position)
+
+
+def _of_parkings(found: Material, attempts: Sequence[Attempt]) -> Iterator[Moment]:
+    parked, is_own = found.state.parked, run_of(found.state, found.position) is not None
+    is_waiting = parked is not None and not is_finished(found.state, found.position)
+    if parked is not None and is_waiting and parked.at_ms >= found.event["arrived_at_ms"]:
+        yield Moment(
+            parked.at_ms, What.PARKED, f"{'' if is_own else 'its key is '}parked: {parked.reason}", "key state"
+        )
+    ended = {operation["fence"] for operation in found.operations if operation["command"] in _ENDS_PARKING}
+    for attempt in attempts:
+        if attempt.fence in ended and attempt.ended_ms is not None and attempt.outcome != SUCCEEDED:
+            why = attempt.evidence.replace("_", " ") or attempt.reason
+            yield Moment(attempt.ended_ms, What.PARKED, f"parked: {why}", attempt.ended_by)
+
+
+def _of_waiting(found: Material, attempts: Sequence[Attempt], steps: Sequence[Step]) -> Iterator[Moment]:
+    """When the key's earlier events were done, if this one was admitted before that."""
+    began = [attempt.began_ms for attempt in attempts if attempt.began_ms is not None]
+    first_ms = min([*began, *(step.began_ms for step in steps)], default=None)
+    ended_ms, admitted_ms = found.earlier_ended_ms, found.event.get("admitted_at_ms")
+    if first_ms is not None and ended_ms is not None and admitted_ms is not None and admitted_ms < ended_ms <= first_ms:
+        yield Moment(ended_ms, What.EARLIER_DONE, "the key's earlier event was done", "step result of that event")
+
+
+def _notes(found: Material, moments: Sequence[Moment]) -> Iterator[str]:
+    if found.envelope.time and not any(moment.what is What.PRODUCED for moment in moments):
+        yield f"the event's own time, {found.envelope.time}, is no time before it was put: it is left out"
+    if "admitted_at_ms" not in found.event:
+        yield "its time of admission isn't stored: it was admitted by an earlier version"
