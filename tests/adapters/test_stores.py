@@ -122,7 +122,7 @@ class TestSteps:
 class TestOutcomes:
     def test_an_attempt_is_recorded_with_the_state_that_ends_it_or_not_at_all(self, table: Table) -> None:
         """A compare-and-set that lost leaves no record behind."""
-        keys, outcomes = KeyStore(table, 8, 60_000), OutcomeStore(table, 100)
+        keys, outcomes = KeyStore(table, 8, 60_000), OutcomeStore(table, 100, 8)
         state = replace(make.bound(), version=0)
         assert state.run is not None
         record = outcomes.attempt("k", RecordAttempt(state.run, 1, "failed", "first", NOW_MS))
@@ -140,11 +140,11 @@ class TestOutcomes:
         keys = KeyStore(edited(table, transact_write_items=sent_twice), 8, 60_000)
         state = replace(make.bound(), version=0)
         assert state.run is not None
-        record = OutcomeStore(table, 100).attempt("k", RecordAttempt(state.run, 1, "failed", "first", NOW_MS))
+        record = OutcomeStore(table, 100, 8).attempt("k", RecordAttempt(state.run, 1, "failed", "first", NOW_MS))
         assert keys.save(state, [record]).version == 1
 
     def test_a_dead_letter_has_one_place_whenever_it_is_written(self, table: Table) -> None:
-        outcomes = OutcomeStore(table, 100)
+        outcomes = OutcomeStore(table, 100, 8)
         for days in (0, 3):
             outcomes.record_dead_letter("k", entry(1), "r", "because", NOW_MS + days * 86_400_000)
         found = list(table.query({"KeyConditionExpression": "pk = :pk"}, {"pk": "deadletter#2023-11-14"}))
@@ -178,7 +178,7 @@ class TestPayloads:
             store.get(PayloadReference("a/b", 1, "0"))
 
     def test_a_large_rejected_record_is_kept_in_the_bucket(self, store: PayloadStore, table: Table) -> None:
-        quarantine = Quarantine(table, store, 100)
+        quarantine = Quarantine(table, store, 100, 8)
         raw = b"\xff" * 300_000
         rejection = Rejection("shard", at(1), "k", Reason.NOT_UTF8, "byte 0", raw, NOW_MS)
         assert quarantine.put(rejection, NOW_MS)
@@ -189,7 +189,7 @@ class TestPayloads:
 
     @pytest.mark.parametrize("raw", [b"", b"\x00", b"x" * 200_000])
     def test_a_small_one_is_kept_in_the_table(self, store: PayloadStore, table: Table, raw: bytes) -> None:
-        Quarantine(table, store, 100).put(Rejection("shard", at(1), "k", Reason.EMPTY, "", raw, NOW_MS), NOW_MS)
+        Quarantine(table, store, 100, 8).put(Rejection("shard", at(1), "k", Reason.EMPTY, "", raw, NOW_MS), NOW_MS)
         found = table.get("quarantine#2023-11-14", f"shard#{at(1)}")
         assert found is not None
         assert found["raw"] == raw

@@ -95,7 +95,7 @@ def _save(store: Store, key: str = "order-1", *, cursor: int, tail: int) -> None
 
 def test_what_was_put_is_found_again_whatever_became_of_it(store: Store) -> None:
     """Done, duplicate, quarantined, set aside by the event source: each from where it is kept."""
-    quarantine = Quarantine(store.table, PayloadStore(store.s3, "failures"), 3600)
+    quarantine = Quarantine(store.table, PayloadStore(store.s3, "failures"), 3600, 8)
     duplicates = DuplicateIndex(store.table, 3600)
     puts = [_put(1), _put(2, json.dumps(_event(1)).encode()), _put(3, b"no json"), _put(4)]
     _work(store, 1)

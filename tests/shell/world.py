@@ -128,6 +128,19 @@ class Queue:
         return answer
 
 
+class Kinesis:
+    """The stream as whoever puts into it sees it."""
+
+    def __init__(self, world: World) -> None:
+        """Put into the world's stream."""
+        self.world = world
+
+    def put_record(self, **call: Any) -> Any:
+        """Take a record, behind all others."""
+        self.world.put_raw(call["PartitionKey"], call["Data"])
+        return {"SequenceNumber": str(len(self.world.records)), "ShardId": "shardId-000000000000"}
+
+
 class World:
     """A stack with one shard."""
 
@@ -144,6 +157,7 @@ class World:
         self.reported: set[int] = set()
         self.next_pass_ms = self.now_ms + 60_000
         self.faults = Faults(self.tick)
+        self.function_of: Callable[[Execution, int], Callable[[Event, StepContext], Any]] = self._function
         machines = {f"order-{kind}" for kind in Kind}
         self.states = StepFunctions(frozenset(machines))
         self.settings = replace(SETTINGS, **settings)
@@ -164,6 +178,7 @@ class World:
             "s3": FaultyClient(s3, self.faults),
             "sqs": FaultyClient(Queue(sqs, self), self.faults),
             "stepfunctions": FaultyClient(self.states, self.faults),
+            "kinesis": FaultyClient(Kinesis(self), self.faults),
         }
         self.dynamodb = dynamodb
 
@@ -246,7 +261,7 @@ class World:
                 self.bench,
                 task,
                 lambda: began_at_ms + WORKER_TIMEOUT_MS - self.now_ms,
-                self._function(execution, began_at_ms),
+                self.function_of(execution, began_at_ms),
             )
         except Hang:
             self.now_ms += 4_000

@@ -59,8 +59,8 @@ GRANTS = {
     | {"s3:PutObject", "s3:ListBucket", "states:StartExecution", "sqs:SendMessage"},
     "SequencerFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "sqs:SendMessage"},
-    "OperatorFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
-    | {"dynamodb:DeleteItem", "sqs:SendMessage"},
+    "OperatorFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
+    | {"dynamodb:DeleteItem", "kinesis:PutRecord", "s3:GetObject", "sqs:SendMessage"},
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},

@@ -21,6 +21,7 @@ _PASSING_ERRORS: Final = frozenset(
         "InternalFailure",
         "ServiceUnavailable",
         "SlowDown",
+        "KMSThrottlingException",
         "KmsThrottlingException",
         "KMS.ThrottlingException",
     }

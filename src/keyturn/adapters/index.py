@@ -1,9 +1,11 @@
-"""The sparse index: every key that isn't idle, by queue and time. Its reads are eventually consistent, always: whoever
-acts on a key it names loads the key first."""
+"""The sparse index: every key that isn't idle, by queue and time, and what else waits for a person. Its reads are
+eventually consistent, always: whoever acts on something that it names loads that first."""
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
 from typing import Final
 
 from keyturn.adapters.failures import translated
@@ -14,12 +16,18 @@ INDEX_NAME: Final = "due"
 _KEY: Final = "key#"
 
 
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """An index entry: a key and the time it stands at, in epoch milliseconds."""
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """An index entry: the time it stands at, in epoch milliseconds, and the place of its item."""
 
-    key: str
     at_ms: int
+    pk: str
+    sk: str
+
+    @property
+    def key(self) -> str:
+        """The key, of a key state's entry."""
+        return self.pk.removeprefix(_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +39,55 @@ class DueIndex:
 
     def count(self, queue: Queue, route: str = "") -> int:
         """Count the keys of a queue. Bills every entry, so its results are shared, see `capacity`."""
-        name = queue_name(queue, route)
-        return sum(self._count(name, bucket) for bucket in range(self.buckets))
+        return self.count_family(queue_name(queue, route))
 
-    def listed(self, queue: Queue, route: str = "") -> Iterator[Overdue]:
+    def count_family(self, family: str) -> int:
+        """Count the entries of a family of buckets. Bills every one of them."""
+        return sum(self._count(family, bucket) for bucket in range(self.buckets))
+
+    def in_order(self, family: str, after: Entry | None = None) -> Iterator[Entry]:
+        """Yield the entries of a family of buckets, the oldest first; only those behind `after` if it is given.
+
+        Reads as it goes: who stops early has paid for little more than what was taken.
+        """
+        from_ms = after.at_ms - 1 if after else None
+        found = merge(*(self._sorted(family, bucket, from_ms) for bucket in range(self.buckets)))
+        return found if after is None else (entry for entry in found if entry > after)
+
+    def _sorted(self, family: str, bucket: int, from_ms: int | None) -> Iterator[Entry]:
+        """Yield a bucket's entries in order; the index itself has none among those of one time."""
+        entries = self._read(family, bucket, None, from_ms=from_ms)
+        for _, together in groupby(entries, lambda entry: entry.at_ms):
+            yield from sorted(together)
+
+    def listed(self, queue: Queue, route: str = "") -> Iterator[Entry]:
         """Yield all keys of a queue, bucket by bucket, the oldest first within each."""
         name = queue_name(queue, route)
         for bucket in range(self.buckets):
             yield from self._read(name, bucket, None)
 
-    def oldest(self, queue: Queue, limit: int, route: str = "") -> list[Overdue]:
+    def oldest(self, queue: Queue, limit: int, route: str = "") -> list[Entry]:
         """Return the `limit` keys that stand longest in a queue."""
         name = queue_name(queue, route)
         found = [entry for bucket in range(self.buckets) for entry in self._read(name, bucket, limit)]
         return sorted(found, key=lambda entry: entry.at_ms)[:limit]
 
-    def overdue(self, queue: Queue, now_ms: int, limit: int) -> list[Overdue]:
+    def overdue(self, queue: Queue, now_ms: int, limit: int) -> list[Entry]:
         """Return at most `limit` keys of each bucket whose time has come, the most overdue first."""
         found = [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, limit, until_ms=now_ms)]
         return sorted(found, key=lambda entry: entry.at_ms)
 
-    def beyond(self, queue: Queue, at_ms: int, limit: int) -> list[Overdue]:
+    def beyond(self, queue: Queue, at_ms: int, limit: int) -> list[Entry]:
         """Return at most `limit` keys of each bucket that stand at a time after `at_ms`."""
         return [
             entry for bucket in range(self.buckets) for entry in self._read(queue.value, bucket, limit, from_ms=at_ms)
         ]
 
-    def heads(self, queue: Queue) -> list[Overdue]:
+    def heads(self, queue: Queue) -> list[Entry]:
         """Return the first entry of each bucket of a queue: among them is the one that waits longest."""
         return [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, 1)]
 
-    def some_waiting(self, limit: int) -> Iterator[Overdue]:
+    def some_waiting(self, limit: int) -> Iterator[Entry]:
         """Yield keys that wait for a slot: the oldest of one bucket after the other, from a random bucket on.
 
         Many hands reach at once, so each bucket's oldest come in random order.
@@ -74,7 +100,7 @@ class DueIndex:
 
     def _read(
         self, name: str, bucket: int, limit: int | None, until_ms: int | None = None, from_ms: int | None = None
-    ) -> Iterator[Overdue]:
+    ) -> Iterator[Entry]:
         arguments = {"IndexName": INDEX_NAME, "KeyConditionExpression": "due_bucket = :bucket"}
         values: dict[str, str | int] = {"bucket": f"{name}#{bucket}"}
         if until_ms is not None:
@@ -84,7 +110,7 @@ class DueIndex:
             arguments["KeyConditionExpression"] += " AND due_at > :from"
             values["from"] = from_ms
         for item in self.table.query(arguments, values, limit):
-            yield Overdue(item["pk"].removeprefix(_KEY), item["due_at"])
+            yield Entry(item["due_at"], item["pk"], item["sk"])
 
     def _count(self, name: str, bucket: int) -> int:
         total: int = 0

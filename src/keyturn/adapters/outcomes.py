@@ -1,11 +1,13 @@
 """Attempt records, dead letters, operations: what became of runs that did not simply succeed, and what people did."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from keyturn.adapters.keys import partition
-from keyturn.adapters.table import Item, Table
+from keyturn.adapters.open_items import Kind, due_attributes
+from keyturn.adapters.table import Item, ItemExists, Table
 from keyturn.core.actions import RecordAttempt, RecordOperation
 from keyturn.core.log_entry import LogEntry
 from keyturn.core.naming import key_hash
@@ -20,6 +22,7 @@ class OutcomeStore:
 
     table: Table
     retention_s: int
+    index_buckets: int
 
     def attempt(self, key: str, record: RecordAttempt) -> Item:
         """Make the item that says how one attempt ended."""
@@ -57,8 +60,13 @@ class OutcomeStore:
         }
 
     def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
-        """Store that one event was given up; the event itself stays in the log."""
-        self.table.put_once(self.dead_letter(key, entry, route, reason, at_ms))
+        """Store that one event was given up; the event itself stays in the log.
+
+        One that is open already stands; one that was redriven or discarded is open again.
+        """
+        item = self.dead_letter(key, entry, route, reason, at_ms)
+        with suppress(ItemExists):
+            self.table.put_if(item, "attribute_not_exists(pk) OR attribute_exists(closed)")
 
     def dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> Item:
         """Make the item that says that one event was given up."""
@@ -74,4 +82,5 @@ class OutcomeStore:
             "reason": reason,
             "at_ms": at_ms,
             "expires_at": at_ms // 1000 + self.retention_s,
+            **due_attributes(Kind.DEAD_LETTER, key, at_ms, self.index_buckets),
         }

@@ -3,19 +3,22 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from keyturn.adapters.open_items import Kind, due_attributes
 from keyturn.adapters.payloads import PayloadStore
-from keyturn.adapters.table import Table
+from keyturn.adapters.table import Item, Table
 from keyturn.core.event import Rejection
+from keyturn.core.log_entry import PayloadReference
 from keyturn.limits import QUARANTINE_INLINE_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Stores rejected records."""
+    """Stores rejected records; what becomes of them later is `open_items`'."""
 
     table: Table
     payloads: PayloadStore
     retention_s: int
+    index_buckets: int
 
     def put(self, rejection: Rejection, now_ms: int) -> bool:
         """Keep a record; False when it was kept before. The same record always goes to the same place."""
@@ -32,6 +35,15 @@ class Quarantine:
             "payload": payload.as_item() if payload else None,
             "arrived_at_ms": rejection.arrived_at_ms,
             "quarantined_at_ms": now_ms,
+            "bytes": len(rejection.raw),
             "expires_at": now_ms // 1000 + self.retention_s,
+            **due_attributes(Kind.QUARANTINE, rejection.key, rejection.arrived_at_ms, self.index_buckets),
         }
         return self.table.put_once(item) is None
+
+    def raw_of(self, item: Item) -> bytes:
+        """Return a record's bytes as they came. Raises PayloadError or StoreError when they can't be had."""
+        if "payload" in item:
+            return self.payloads.get(PayloadReference.from_item(item["payload"]))
+        raw: bytes = item["raw"]
+        return raw

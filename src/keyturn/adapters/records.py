@@ -66,6 +66,14 @@ def read_records(
     ]
 
 
+def rejection_of(key: str, raw: bytes, routes: Routes, *, accepts_aggregated: bool) -> Rejection | None:
+    """Tell what would be wrong with a record if it were put into the stream now; None when it would be an event."""
+    record = {"partitionKey": key, "sequenceNumber": "0", "data": base64.b64encode(raw).decode()}
+    batch = {"Records": [{"kinesis": record}]}
+    found = read_records(batch, routes, epoch=0, accepts_aggregated=accepts_aggregated)
+    return next((one for one in found if isinstance(one, Rejection)), None)
+
+
 def _unpack(
     wire: Mapping[str, Any], place: int, epoch: int, *, accepts_aggregated: bool
 ) -> Iterator[_Record | Rejection]:

@@ -46,11 +46,15 @@ class Table:
             answer = self.client.get_item(TableName=self.name, Key=_key(pk, sk), ConsistentRead=True)
         return decode_item(answer["Item"]) if "Item" in answer else None
 
-    def get_many(self, keys: Iterable[ItemKey]) -> dict[ItemKey, Item]:
-        """Read many items, strongly consistent, 100 a call; absent ones are left out."""
+    def get_many(self, keys: Iterable[ItemKey], attributes: Sequence[str] = ()) -> dict[ItemKey, Item]:
+        """Read many items, strongly consistent, 100 a call; absent ones are left out.
+
+        With `attributes`, only those of each item (and its key) travel; the whole item is billed all the same.
+        """
         found: dict[ItemKey, Item] = {}
+        only = projection(("pk", "sk", *attributes)) if attributes else {}
         for chunk in chunks(list(dict.fromkeys(keys)), BATCH_GET_ITEMS_MAX):
-            request = {self.name: {"Keys": [_key(*key) for key in chunk], "ConsistentRead": True}}
+            request = {self.name: {"Keys": [_key(*key) for key in chunk], "ConsistentRead": True, **only}}
             for answer in self._rounds(self.client.batch_get_item, request, "UnprocessedKeys"):
                 for raw in answer.get("Responses", {}).get(self.name, []):
                     item = decode_item(raw)
@@ -71,6 +75,27 @@ class Table:
         except ItemExists as occupied:
             return occupied.item
         return None
+
+    def update(self, place: ItemKey, expression: str, condition: str, values: Item) -> Item:
+        """Change attributes of an item if `condition` holds; return the whole item. Raises ItemExists with the one in
+        the way, which is empty when there is none."""
+        with translated("changing an item of the state table"):
+            try:
+                answer = self.client.update_item(
+                    TableName=self.name,
+                    Key=_key(*place),
+                    UpdateExpression=expression,
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=encode_values(values),
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                standing: Any = error.response.get("Item", {})
+                raise ItemExists(decode_item(standing)) from error
+        return decode_item(answer["Attributes"])
 
     def put_if(self, item: Item, condition: str, values: Item | None = None, together: Sequence[Item] = ()) -> None:
         """Write an item if `condition` holds; raises ItemExists with the item in the way.
@@ -150,6 +175,12 @@ def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Cut a sequence into pieces of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def projection(attributes: Iterable[str]) -> dict[str, Any]:
+    """Make the arguments that have a read return some attributes only, whatever DynamoDB's reserved words."""
+    names = {f"#{name}": name for name in attributes}
+    return {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
 
 
 def encode_item(item: Item) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from keyturn.adapters import telemetry
 from keyturn.core.commands import Operator
 from keyturn.errors import CannotOperate, StoreError
 from keyturn.shell.describe import describe
+from keyturn.shell.item_requests import discard_items, redrive_given_up, redrive_quarantined
 from keyturn.shell.operate import hold, release, resume, skip, told
 from keyturn.shell.platform import Platform
 
@@ -50,4 +51,7 @@ HANDLERS: Final[Mapping[str, _Handler]] = {
         resume(platform, _key(request), operator, is_fresh=bool(request.get("is_fresh")))
     ),
     "skip": lambda platform, request, operator: told(skip(platform, _key(request), operator)),
+    "quarantine-redrive": redrive_quarantined,
+    "deadletter-redrive": redrive_given_up,
+    "discard": discard_items,
 }

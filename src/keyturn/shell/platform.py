@@ -14,11 +14,13 @@ from keyturn.adapters.executions import Executions
 from keyturn.adapters.index import DueIndex
 from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.log import EventLog
+from keyturn.adapters.open_items import OpenItems
 from keyturn.adapters.outcomes import OutcomeStore
 from keyturn.adapters.passes import Passes
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.quarantine import Quarantine
 from keyturn.adapters.schemas import load_routes
+from keyturn.adapters.stream import Stream
 from keyturn.adapters.table import Table
 from keyturn.adapters.wake import WakeQueue
 from keyturn.core.route import Routes
@@ -39,6 +41,8 @@ class Platform:
     outcomes: OutcomeStore
     payloads: PayloadStore
     archive: Archive
+    open_items: OpenItems
+    stream: Stream
     index: DueIndex
     capacity: Capacity
     controls: Controls
@@ -61,10 +65,12 @@ class Platform:
             keys=KeyStore(table, settings.index_buckets, settings.index_rounding_ms),
             log=EventLog(table, settings.event_retention_s),
             duplicates=DuplicateIndex(table, settings.duplicate_window_s),
-            quarantine=Quarantine(table, payloads, settings.event_retention_s),
-            outcomes=OutcomeStore(table, settings.event_retention_s),
+            quarantine=Quarantine(table, payloads, settings.event_retention_s, settings.index_buckets),
+            outcomes=OutcomeStore(table, settings.event_retention_s, settings.index_buckets),
             payloads=payloads,
             archive=Archive(client_of, settings.archive_bucket),
+            open_items=OpenItems(table, index, settings.event_retention_s),
+            stream=Stream(client_of, settings.stream_name),
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
             controls=Controls(table, clock),

@@ -1,0 +1,114 @@
+"""Runs again what was given up: a replay of just those events, in their order within a key.
+
+The key is rewound first and the dead letters are closed then. A crash between the two leaves them open; redriven once
+more, their steps that are done by then aren't done again.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import uuid4
+
+from keyturn.adapters import telemetry
+from keyturn.adapters.open_items import Closing, How
+from keyturn.adapters.table import Item, ItemKey
+from keyturn.core import commands as ask
+from keyturn.core.commands import Operator
+from keyturn.core.positions import Position, predecessor
+from keyturn.core.protocol import Refusal
+from keyturn.core.state import KeyState, Phase, Span
+from keyturn.errors import CannotOperate, StoreError
+from keyturn.shell.apply import apply
+from keyturn.shell.change import Change
+from keyturn.shell.closing import Answer, Budget, Fate, answer_of, attempt, by_key
+from keyturn.shell.platform import Platform
+
+_EVENTS_OF_A_KEY_MAX: Final = 20
+"""Dead letters of one key that one rewind takes on: its spans stand in the key state."""
+
+
+def redrive_dead_letters(
+    platform: Platform, places: Sequence[ItemKey], operator: Operator, *, is_fresh: bool
+) -> list[Answer]:
+    """Replay the events of dead letters; steps that are done aren't done again unless `is_fresh`."""
+    found = platform.open_items.load(places, ("key", "position"))
+    items = [(item["key"], item["position"], place) for place, item in found.items()]
+    missing = [answer_of(place, Fate.REFUSED, "it is not there any more") for place in places if place not in found]
+    budget = Budget.of(platform)
+
+    def redrive_key(key: str, in_order: Sequence[ItemKey]) -> list[Answer]:
+        return _redrive_key(platform, key, in_order, operator, is_fresh=is_fresh, budget=budget)
+
+    return missing + by_key(items, redrive_key)
+
+
+def _redrive_key(
+    platform: Platform, key: str, places: Sequence[ItemKey], operator: Operator, *, is_fresh: bool, budget: Budget
+) -> list[Answer]:
+    """Claim the dead letters of one key, rewind it once for all of them, then close them."""
+    token = uuid4().hex
+    claimed: dict[ItemKey, Item] = {}
+
+    def claim(place: ItemKey) -> str:
+        claimed[place] = platform.open_items.claim(place, token, platform.clock())
+        return ""
+
+    taken = [attempt(budget, place, claim) for place in places[:_EVENTS_OF_A_KEY_MAX]]
+    answers = [answer for answer in taken if answer.fate is not Fate.DONE]
+    answers += [answer_of(place, Fate.UNDONE) for place in places[_EVENTS_OF_A_KEY_MAX:]]
+    if not claimed:
+        return answers
+    letters = list(claimed.values())
+    replay = f"deadletter-{taken[0].id}-{letters[0]['at_ms']}"
+    try:
+        _rewind(
+            platform, key, [Position(letter["position"]) for letter in letters], operator, replay, is_fresh=is_fresh
+        )
+    except (CannotOperate, StoreError) as error:
+        fate = Fate.REFUSED if isinstance(error, CannotOperate) else Fate.FAILED
+        for place in claimed:
+            platform.open_items.let_go(place, token)
+        return answers + [answer_of(place, fate, str(error)) for place in claimed]
+
+    def close(place: ItemKey) -> str:
+        closing = Closing(How.REDRIVEN, operator.by, operator.reason, platform.clock(), replay)
+        platform.open_items.close(place, closing, token)
+        telemetry.count("Redriven")
+        return replay
+
+    return answers + [attempt(Budget.of(platform), place, close) for place in claimed]
+
+
+def _rewind(
+    platform: Platform, key: str, positions: Sequence[Position], operator: Operator, replay: str, *, is_fresh: bool
+) -> None:
+    """Rewind a key to run these events again. Raises CannotOperate when it can't be, as it is now."""
+    in_log = platform.log.present((key, place) for place in positions)
+    if len(in_log) < len(positions):
+        raise CannotOperate("its event is not in the log any more: its time to live ended")
+    spans = tuple(Span(place, place) for place in positions)
+    change = Change(platform, key)
+
+    def command_for(state: KeyState) -> ask.Command:
+        if state.phase is Phase.PARKED:
+            raise CannotOperate(f"key {key!r} is parked: resume or skip it first")
+        begins = state.run is None
+        following = change.next_between(predecessor(spans[0].first), spans[0].last, lambda: False) if begins else None
+        return ask.Rewind(
+            operator,
+            id=replay,
+            spans=spans,
+            planned_generation=state.generation,
+            planned_hold_at_ms=state.hold.at_ms if state.hold else 0,
+            is_new_generation=is_fresh,
+            next=following,
+        )
+
+    refusal = apply(change, command_for).transition.refusal
+    if refusal is not None:
+        raise CannotOperate(_REFUSALS.get(refusal, f"key {key!r}: the protocol refuses it ({refusal})"))
+
+
+_REFUSALS: Final = {
+    Refusal.REPLAYING: "a replay of its key is under way: wait for it, or cancel it",
+    Refusal.CHANGED: "its key has not gone on behind it yet: wait for that",
+}
