@@ -179,7 +179,7 @@ def test_all_that_the_stores_wrote_of_an_event_is_in_its_story(world: World) -> 
     world.put(1)
     state = make.parked()
     assert state.run is not None
-    outcomes = OutcomeStore(world.table, DAY_S)
+    outcomes = OutcomeStore(world.table, DAY_S, 8)
     run = replace(state.run, started_at_ms=ARRIVED_MS + 700)
     record = outcomes.attempt("k", RecordAttempt(run, 1, "failed", "no such card", ARRIVED_MS + 900))
     world.table.put_many([record])
@@ -217,7 +217,7 @@ def test_a_record_in_quarantine_is_found_by_its_id(world: World) -> None:
     rejection = Rejection(
         shard="shard-1", position=at(1), key="k", reason=Reason.DATA, detail="data.x", raw=raw, arrived_at_ms=ARRIVED_MS
     )
-    Quarantine(world.table, world.payloads, DAY_S).put(rejection, ARRIVED_MS + 300)
+    Quarantine(world.table, world.payloads, DAY_S, 8).put(rejection, ARRIVED_MS + 300)
     world.log("quarantined", shard="shard-1", position=at(1), reason="data")
     told = world.story("order/1")
     assert (told.standing, told.subject.key, len(told.lines)) == ("In quarantine as data: data.x", "k", 1)
