@@ -17,7 +17,7 @@ from keyturn_local.poller.source import event_source
 from keyturn_local.settings import LOCAL_HOST, LocalSettings
 from keyturn_local.stack import build, deploy
 
-from tests.endtoend.stack import Stack
+from tests.endtoend.stack import Reading, Stack
 from tests.guard import hook
 
 PROJECT = Path(__file__).parents[2]
@@ -46,13 +46,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         build(settings)
         deploy(settings)
         target = local_target(settings)
-        source = event_source(settings, target.outputs.dispatcher_function_name)
-        source.start()
+        reading = Reading(event_source(settings, target.outputs.dispatcher_function_name))
+        reading.source.start()
         try:
             with ticking(target, target.outputs.watchdog_function_name, WATCHDOG_EVERY_S):
-                yield Stack(settings, target, guard_log)
+                yield Stack(settings, target, guard_log, reading)
         finally:
-            source.stop(timeout_s=1.0)
+            reading.source.stop(timeout_s=1.0)
 
 
 def _copy_project(root: Path) -> None:

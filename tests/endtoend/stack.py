@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,31 @@ from keyturn_cli.putter import Put, Putter
 from keyturn_cli.records import Record
 from keyturn_cli.store import Store
 from keyturn_cli.target import Target
+from keyturn_local.poller.source import EventSource
 from keyturn_local.scratch import scratch_dir
 from keyturn_local.settings import LocalSettings
 
 from keyturn.core.state import KeyState, Phase
 
 LOOK_EVERY_S = 0.3
+
+
+@dataclass
+class Reading:
+    """What reads the stream for the dispatcher."""
+
+    source: EventSource
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let nobody read the stream for a while; then go on where this one stopped."""
+        self.source.stop(timeout_s=5.0)
+        try:
+            yield
+        finally:
+            old = self.source
+            self.source = EventSource(mapping=old.mapping, clients=old.clients, checkpoints=old.checkpoints)
+            self.source.start()
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,7 @@ class Stack:
     settings: LocalSettings
     target: Target
     guard_log: Path
+    reading: Reading
 
     @property
     def store(self) -> Store:

@@ -19,7 +19,7 @@ _DEPLOY: Final = "deploy the stack again: sam deploy"
 def check_sources(examined: Examination) -> Iterator[Finding]:
     """The stream's mapping, and the wake-up queue's."""
     stream = mapping_of(examined, STREAM_MAPPING)
-    yield _poller_alive() if examined.target.is_local else _stream_read(stream)
+    yield _poller_alive(examined) if examined.target.is_local else _stream_read(stream)
     yield _gives_up_late(examined, stream)
     yield _wake_ups_read(mapping_of(examined, WAKE_MAPPING))
 
@@ -47,11 +47,11 @@ def _stream_read(mapping: Mapping[str, Any]) -> Finding:
     return ok(name, f"the mapping is {mapping['State']}{f' ({result})' if result else ''}")
 
 
-def _poller_alive() -> Finding:
+def _poller_alive(examined: Examination) -> Finding:
     """On the local engine the event source takes the mapping's place: `keyturn up` runs it in the background."""
     name = "stream is read"
     running = noted.read(local_settings().state_dir)
-    if running is None or running.poller is None:
+    if running is None or running.poller is None or not examined.target.where.endswith(f":{running.port}"):
         return not_checked(
             name, "no event source runs in the background here: who started this engine reads the stream"
         )
