@@ -59,6 +59,15 @@ class OutcomeStore:
             "expires_at": record.at_ms // 1000 + self.retention_s,
         }
 
+    def last_operation(self, key: str) -> Item | None:
+        """Return what a person last did to a key; None if nobody did."""
+        arguments = {
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
+            "ScanIndexForward": False,
+            "ConsistentRead": True,
+        }
+        return next(self.table.query(arguments, {"pk": partition(key), "prefix": OPERATION}, 1), None)
+
     def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
         """Store that one event was given up; the event itself stays in the log.
 

@@ -117,9 +117,14 @@ class Table:
                 else:
                     self._put(put)
         except ItemExists as occupied:
-            # The SDK sends a write again when its answer was lost: then our own item stands in the way.
-            if dict(occupied.item) != _without_none(item):
+            # The SDK sends a write again when its answer was lost: then our own item stands in the way. Somebody else
+            # may have written the very same item, but not what goes together with it.
+            is_ours = dict(occupied.item) == _without_none(item) and all(map(self._stands, together[:1]))
+            if not is_ours:
                 raise
+
+    def _stands(self, item: Item) -> bool:
+        return self.get(item["pk"], item["sk"]) == _without_none(item)
 
     def _put(self, put: Mapping[str, Any]) -> None:
         try:

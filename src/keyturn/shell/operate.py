@@ -45,8 +45,8 @@ def release(platform: Platform, key: str, operator: Operator) -> Applied:
 def resume(platform: Platform, key: str, operator: Operator, *, is_fresh: bool) -> Applied:
     """Try the failed run of a parked key again. Raises CannotOperate when it isn't parked."""
 
-    def command_for(_change: Change, state: KeyState) -> ask.Command:
-        _refuse_not_parked(state)
+    def command_for(change: Change, state: KeyState) -> ask.Command:
+        _refuse_not_parked(change, state)
         return ask.Resume(operator, is_fresh)
 
     return _operate(platform, key, command_for)
@@ -56,7 +56,7 @@ def skip(platform: Platform, key: str, operator: Operator) -> Applied:
     """Dead-letter what a parked key failed at, and let it go on. Raises CannotOperate when it isn't parked."""
 
     def command_for(change: Change, state: KeyState) -> ask.Command:
-        _refuse_not_parked(state)
+        _refuse_not_parked(change, state)
         failed = state.run.slice if state.run is not None else _head(change, state)
         following = change.next_after(state, failed, lambda: False) if failed is not None else None
         return ask.Skip(operator, failed, following)
@@ -89,9 +89,15 @@ def _known(state: KeyState) -> KeyState:
     return state
 
 
-def _refuse_not_parked(state: KeyState) -> None:
-    if state.phase is not Phase.PARKED:
-        raise CannotOperate(f"key {state.key!r} is {state.phase}, not parked: there is nothing to resume or skip")
+def _refuse_not_parked(change: Change, state: KeyState) -> None:
+    if state.phase is Phase.PARKED:
+        return
+    told = f"key {state.key!r} is {state.phase}, not parked: there is nothing to resume or skip"
+    last = change.platform.outcomes.last_operation(state.key)
+    if last is not None:
+        ago_s = max(0, change.platform.clock() - last["at_ms"]) // 1000
+        told += f". Last asked of it: {last['command']} by {last['by']}, {ago_s} s ago ({last['reason']})"
+    raise CannotOperate(told)
 
 
 def _because_of_route(state: KeyState) -> str:
