@@ -46,6 +46,15 @@ class Seen:
         return ", ".join(f"{name} {seconds(max(0, end - begin))}" for name, begin, end in legs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the state table has of it at one moment."""
+
+    state: KeyState
+    event: Item | None
+    step: Item | None
+
+
 def check_canary(examined: Examination) -> Iterator[Finding]:
     """Put one event under the reserved key and follow it."""
     if not examined.options.is_with_canary:
@@ -62,11 +71,15 @@ def check_canary(examined: Examination) -> Iterator[Finding]:
 def _follow(examined: Examination, place: Position, seen: Seen) -> Finding:
     until_ms = seen.put_ms + int(examined.options.limit_s * 1000)
     while True:
-        state, step = _look(examined, place)
-        now_ms = examined.clock()
-        seen = _note(seen, place, state, step, now_ms)
-        if seen.done_ms and step is None:
-            return failed(_NAME, f"it was given up, {_story(examined, place)}", "look at the log of canary")
+        look = _look(examined, place)
+        state, now_ms = look.state, examined.clock()
+        seen = _note(seen, place, look, now_ms)
+        if seen.done_ms and look.step is None:
+            return failed(
+                _NAME,
+                f"it was given up, {_story(examined, place)}",
+                "look at the log of canary, then keyturn deadletter discard",
+            )
         if seen.done_ms:
             return ok(_NAME, f"through in {seconds(seen.done_ms - seen.put_ms)}: {seen.split}")
         if now_ms >= until_ms:
@@ -74,23 +87,20 @@ def _follow(examined: Examination, place: Position, seen: Seen) -> Finding:
         examined.sleep(_LOOK_EVERY_S)
 
 
-def _look(examined: Examination, place: Position) -> tuple[KeyState, Item | None]:
-    state_at = (partition(CANARY_KEY), STATE)
-    step_at = (partition(CANARY_KEY), f"step#{place}#0#canary")
-    found = examined.table.get_many([state_at, step_at])
-    state = decode_state(CANARY_KEY, found[state_at]) if state_at in found else KeyState(CANARY_KEY)
-    return state, found.get(step_at)
+def _look(examined: Examination, place: Position) -> _Look:
+    pk = partition(CANARY_KEY)
+    places = [(pk, STATE), (pk, f"event#{place}"), (pk, f"step#{place}#0#canary")]
+    found = examined.table.get_many(places)
+    item, event, step = (found.get(at) for at in places)
+    return _Look(decode_state(CANARY_KEY, item) if item else KeyState(CANARY_KEY), event, step)
 
 
-def _note(seen: Seen, place: Position, state: KeyState, step: Item | None, now_ms: int) -> Seen:
-    if not seen.admitted_ms and state.tail >= place:
-        has_run = state.run is not None and state.run.slice.first == place
-        seen = replace(seen, admitted_ms=state.run.started_at_ms if has_run and state.run else now_ms)
-    if not seen.began_ms and step is not None:
-        began_ms = int(step["began_at_ms"])
-        seen = replace(seen, began_ms=began_ms, ended_ms=int(step["ended_at_ms"]))
-        seen = replace(seen, admitted_ms=min(seen.admitted_ms, began_ms))
-    if state.cursor >= place:
+def _note(seen: Seen, place: Position, look: _Look, now_ms: int) -> Seen:
+    if not seen.admitted_ms and look.state.tail >= place:
+        seen = replace(seen, admitted_ms=int((look.event or {}).get("admitted_at_ms", now_ms)))
+    if not seen.began_ms and look.step is not None:
+        seen = replace(seen, began_ms=int(look.step["began_at_ms"]), ended_ms=int(look.step["ended_at_ms"]))
+    if look.state.cursor >= place:
         seen = replace(seen, done_ms=now_ms)
     return seen
 

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.adapters.controls import HOLD_EVERYTHING, HOLD_ROUTE, Controls
+from keyturn.adapters.controls import PARTITION
 from keyturn.adapters.index import INDEX_NAME, DueIndex
 from keyturn.adapters.keys import STATE, decode_state
 from keyturn.adapters.table import Item, decode_item
-from keyturn.core.route import Routes
 from keyturn.core.state import Due, Queue, due, violations
 from keyturn_cli.doctor.examination import Examination
 from keyturn_cli.doctor.finding import Finding, failed, listed, ok, seconds
@@ -79,11 +78,11 @@ def _consistent(examined: Examination, entries: Sequence[Entry], is_whole: bool)
     if wrong:
         return failed(
             name,
-            f"{len(wrong)} entries contradict their keys' states: {listed(wrong)}",
+            f"{len(wrong)} entries contradict what they stand for: {listed(wrong)}",
             "somebody wrote to the state table by hand, or this is a bug: hold the keys, and restore their states",
         )
     of = f"of {len(entries)}" if is_whole else f"of the first {len(entries)}"
-    return ok(name, f"{len(items)} {of} entries compared with their keys' states")
+    return ok(name, f"{len(items)} {of} entries compared with what they stand for")
 
 
 def _some_of_each_bucket(entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -95,7 +94,10 @@ def _some_of_each_bucket(entries: Sequence[Entry]) -> Iterator[Entry]:
 
 
 def disagreements(item: Item) -> Iterator[str]:
-    """Say what is wrong with a key's item, read as one, so that no change can come between state and entry."""
+    """Say what is wrong with an indexed item, read as one, so that no change can come between state and entry."""
+    if not str(item["pk"]).startswith("key#"):
+        yield from _not_open(item)
+        return
     key = str(item["pk"]).removeprefix("key#")
     try:
         state = decode_state(key, item)
@@ -107,6 +109,13 @@ def disagreements(item: Item) -> Iterator[str]:
     if not _fits(wanted, item):
         stands = f"{item.get('due_bucket', 'nowhere')} at {item.get('due_at', '-')}"
         yield f"{key!r} stands in {stands}, it is {state.phase} ({wanted.family if wanted else 'no entry'})"
+
+
+def _not_open(item: Item) -> Iterator[str]:
+    """Quarantined records and dead letters stand in the index until they are redriven or discarded."""
+    kind = str(item["pk"]).partition("#")[0]
+    if "closed" in item or str(item.get("due_bucket", "")).partition("#")[0] != kind:
+        yield f"{item['pk']}/{item['sk']} stands in {item.get('due_bucket', 'nowhere')}, it isn't open there"
 
 
 def _fits(wanted: Due | None, item: Item) -> bool:
@@ -134,25 +143,29 @@ def _within_buckets(examined: Examination, entries: Iterable[Entry]) -> Finding:
 def _held_for_a_reason(examined: Examination, entries: Iterable[Entry]) -> Finding:
     name = "keys wait for held routes only"
     waiting = Counter(entry.queue.partition(":")[2] for entry in entries if entry.queue.startswith(f"{Queue.HELD}:"))
-    controls = Controls(examined.table, examined.clock)
-    standing = controls.read()
-    left = {
-        route: count
-        for route, count in waiting.items()
-        if not controls.holds(Routes(()).named_or_missing(route)) and not _is_being_released(standing, route)
-    }
+    arguments = {"KeyConditionExpression": "pk = :pk", "ConsistentRead": True}
+    controls = list(examined.table.query(arguments, {"pk": PARTITION}))
+    left = {route: count for route, count in waiting.items() if not any(_keeps(control, route) for control in controls)}
     if left:
         told = listed(f"{count} for {route}" for route, count in left.items())
         return failed(
             name,
             f"keys wait for the release of routes that aren't held: {told}",
-            f"release them: keyturn release --route {next(iter(left))} --reason ...",
+            f"hold and release them once more: keyturn hold --route {next(iter(left))}, then keyturn release",
         )
     return ok(name, f"{sum(waiting.values())} keys wait for held routes" if waiting else "none waits")
 
 
-def _is_being_released(controls: Mapping[str, Item], route: str) -> bool:
-    return any(controls.get(name, {}).get("status") == "releasing" for name in (HOLD_EVERYTHING, HOLD_ROUTE + route))
+def _keeps(control: Item, route: str) -> bool:
+    """Whether a control gives keys a reason to wait: a hold, a release that is still under way, an open breaker."""
+    match str(control["sk"]).partition("#"):
+        case ("hold", _, name) if name in {"everything", f"route#{route}"}:
+            return bool(control.get("is_held")) or control.get("status") in {"held", "releasing"}
+        case ("ramp", _, name):
+            return name == route
+        case ("breaker", _, _):
+            return control.get("phase") != "closed"
+    return False
 
 
 def _overdue(examined: Examination) -> Finding:

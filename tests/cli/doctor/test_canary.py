@@ -13,10 +13,12 @@ from keyturn_cli.doctor.canary import check_canary
 from keyturn_cli.doctor.finding import Finding, Verdict
 
 from keyturn.adapters.clock import now_ms
+from keyturn.adapters.log import EventLog
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.steps import StepResult, StepStore
 from keyturn.core.canary import CANARY, CANARY_KEY
 from keyturn.core.commands import Admit, Bind, Ending, Finish, Next, Outcome
+from keyturn.core.log_entry import LogEntry
 from keyturn.core.positions import position
 from keyturn.core.protocol import Rules, transition
 from keyturn.core.state import Hold, KeyState, Parked, Phase, Slice, WaitsFor
@@ -48,6 +50,11 @@ def step_done(patient: Patient) -> None:
     StepStore(patient.table, 86_400).store(CANARY_KEY, 0, result)
 
 
+def in_log(patient: Patient) -> None:
+    entry = LogEntry(PLACE, CANARY.type, "f" * 32, NOW_MS, b"{}")
+    EventLog(patient.table, 86_400).write([(CANARY_KEY, entry)], ADMITTED_MS)
+
+
 def canary(patient: Patient, **options: Any) -> Finding:
     return patient.findings(check_canary, **options)["canary"]
 
@@ -67,6 +74,7 @@ def test_a_canary_that_comes_through_tells_where_its_time_went(patient: Patient)
 
 def test_each_part_of_the_way_is_told(patient: Patient) -> None:
     """Seen on its way: claimed 0.2 s after it was put, begun 0.3 s later, done when it was last looked at."""
+    in_log(patient)
     patient.keys.save(bound())
     examined, over = patient.examination(), replace(finished(), version=1)
     steps: list[Callable[[], object]] = [

@@ -87,6 +87,17 @@ def test_an_entry_that_contradicts_its_key_is_named(
     assert finding.todo
 
 
+def test_open_items_stand_in_the_index_until_they_are_closed(busy: Patient) -> None:
+    """Quarantined records and dead letters share it with the keys."""
+    entry = {"pk": "quarantine#2026-01-05", "sk": "shard#1", "due_bucket": "quarantine#1", "due_at": NOW_MS}
+    busy.table.put_many([entry])
+    assert busy.findings(check_index)["index agrees with key states"].told.startswith("5 of 5")
+    busy.table.put_many([entry | {"closed": {"how": "discarded"}}])
+    finding = busy.findings(check_index)["index agrees with key states"]
+    assert finding.verdict is Verdict.FAILED
+    assert "quarantine#2026-01-05/shard#1 stands in quarantine#1, it isn't open there" in finding.told
+
+
 def test_a_key_that_fell_out_of_the_index_is_found_by_a_thorough_look(busy: Patient) -> None:
     """The one thing that the index itself can't show."""
     change(busy, "waiting", due_bucket=None, due_at=None)
@@ -112,11 +123,16 @@ def test_entries_beyond_the_buckets_are_found(busy: Patient) -> None:
         ({"sk": "hold#route#orders", "status": "held"}, Verdict.OK),
         ({"sk": "hold#route#orders", "status": "releasing"}, Verdict.OK),
         ({"sk": "hold#everything", "status": "held"}, Verdict.OK),
+        ({"sk": "hold#route#orders", "is_held": True}, Verdict.OK),
+        ({"sk": "hold#route#orders", "is_held": False}, Verdict.FAILED),
+        ({"sk": "ramp#orders"}, Verdict.OK),
+        ({"sk": "breaker#card", "phase": "open"}, Verdict.OK),
+        ({"sk": "breaker#card", "phase": "closed"}, Verdict.FAILED),
         ({"sk": "hold#route#others", "status": "held"}, Verdict.FAILED),
     ],
 )
 def test_keys_that_wait_for_a_route_that_nobody_holds_are_found(
-    busy: Patient, control: dict[str, str] | None, verdict: Verdict
+    busy: Patient, control: dict[str, object] | None, verdict: Verdict
 ) -> None:
     """No release will ever come for them."""
     busy.keys.save(held("forgotten", "orders"))
