@@ -244,6 +244,9 @@ def test_what_is_nowhere_is_told_in_a_line(world: World, event: str, key: str, s
 def test_without_log_lines_the_table_tells_the_story(world: World) -> None:
     """And it is said why there may be none."""
     world.put(1)
+    assert world.story("order/1", "k").notes == ()
+    step = StepResult(at(1), "payment", {}, 1, 1, "x", ARRIVED_MS + 900, ARRIVED_MS + 950)
+    StepStore(world.table, DAY_S).store("k", 0, step)
     assert "is LogLevel above INFO?" in world.story("order/1", "k").notes[0]
 
 

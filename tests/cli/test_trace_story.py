@@ -198,6 +198,22 @@ def test_an_event_behind_a_parked_one_says_what_it_waits_for() -> None:
     assert whats(told) == ["put", "admitted"]
 
 
+def test_what_an_event_waits_for_behind_a_run_is_no_slot() -> None:
+    told = story(state=make.bound(2), operations=[operation("Hold", 5_000, 1)])
+    assert gaps(told) == [("queue", 1_000), ("waiting for earlier events of the key", 4_000)]
+
+
+def test_a_step_that_failed_after_others_has_its_try_named() -> None:
+    """When it began isn't written down."""
+    told = story(
+        steps=[step("inventory", 1, 1_500, 1_600)],
+        lines=[line("run started", 1_400), line("step failed for good", 4_000, step="payment", error="Permanent")],
+        attempts=[attempt(1, 1_400, 4_100)],
+        state=make.parked(2),
+    )
+    assert ("try of step payment", 2_400) in gaps(told)
+
+
 def test_a_hold_of_the_key_is_a_gap_of_its_own() -> None:
     told = story(
         operations=[operation("Hold", 1_500, 0), operation("Release", 8_000, 0)],

@@ -132,18 +132,21 @@ class Finder:
         since_ms = place.event["arrived_at_ms"] - _BEFORE_MS
         words = [place.event["flow_id"], *sorted(firsts - {found.position})]
         lines = about(story, firsts, self.logs.lines(words, since_ms, self._until_ms(found, story)))
-        return tell(replace(found, lines=lines, notes=[*self.logs.notes, *self._note(lines, since_ms)]))
+        has_run = bool(story.attempts)
+        return tell(
+            replace(found, lines=lines, notes=[*self.logs.notes, *self._note(lines, since_ms, has_run=has_run)])
+        )
 
     def _until_ms(self, found: Material, story: Story) -> int:
         if not is_finished(found.state, found.position):
             return self.now_ms
         return min(self.now_ms, story.moments[-1].at_ms + _BEHIND_MS)
 
-    def _note(self, lines: list[Line], since_ms: int) -> Iterator[str]:
+    def _note(self, lines: list[Line], since_ms: int, *, has_run: bool) -> Iterator[str]:
         keep_since_ms = self.logs.keep_since_ms(self.now_ms)
         if since_ms < keep_since_ms:
             yield "logs don't reach back to its arrival: their retention has passed"
-        elif not lines and self.logs.groups:
+        elif has_run and not lines and self.logs.groups:
             yield "no function has logged a line of it: is LogLevel above INFO? This is what the table holds"
         elif not self.logs.groups and not self.logs.notes:
             yield "the stack has no log groups"

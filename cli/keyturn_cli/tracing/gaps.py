@@ -14,16 +14,19 @@ _ENDS_QUEUE: Final = frozenset({What.ADMITTED, What.QUARANTINED})
 _STEP_MOMENTS: Final = frozenset({What.STEP_BEGAN, What.STEP_ENDED, What.STEP_FAILED})
 
 
-def gaps_between(moments: Sequence[Moment]) -> tuple[Gap, ...]:
-    """Name the gaps between sorted moments; neighbours that went into the same are one."""
-    walk = _Walk()
+def gaps_between(moments: Sequence[Moment], *, is_behind: bool = False) -> tuple[Gap, ...]:
+    """Name the gaps between sorted moments; neighbours that went into the same are one.
+
+    `is_behind` says that a run of earlier events of the key comes first, and is not over.
+    """
+    walk = _Walk(is_behind)
     found: list[Gap] = []
     for place, moment in enumerate(moments[:-1]):
         ahead = moments[place + 1 :]
         walk.pass_by(moment, ahead)
         if ahead[0].at_ms > moment.at_ms:
             wait = walk.wait(ahead)
-            _append(found, Gap(moment.at_ms, ahead[0].at_ms, wait, walk.detail(wait)))
+            _append(found, Gap(moment.at_ms, ahead[0].at_ms, wait, walk.detail(wait, ahead)))
     return tuple(found)
 
 
@@ -40,6 +43,7 @@ def _append(found: list[Gap], gap: Gap) -> None:
 class _Walk:
     """What the event is doing, as its moments pass by."""
 
+    is_behind: bool
     waits: Wait = Wait.STREAM
     """What it waits for while no attempt is under way."""
     is_held: bool = False
@@ -54,8 +58,8 @@ class _Walk:
     has_begun: bool = False
     """Whether anything is known of the attempt's steps."""
 
-    def detail(self, wait: Wait) -> str:
-        names = {Wait.STEP: self.open, Wait.STEP_RETRY: self.failed}.get(wait, [])
+    def detail(self, wait: Wait, ahead: Sequence[Moment]) -> str:
+        names = {Wait.STEP: self.open, Wait.STEP_RETRY: self.failed, Wait.TRY: [ahead[0].name]}.get(wait, [])
         return ", ".join(names)
 
     def pass_by(self, moment: Moment, ahead: Sequence[Moment]) -> None:
@@ -92,7 +96,7 @@ class _Walk:
                 self.waits = Wait.QUEUE
             case What.ADMITTED if self.waits in {Wait.STREAM, Wait.QUEUE}:
                 is_earlier_first = any(later.what is What.EARLIER_DONE for later in ahead)
-                self.waits = Wait.EARLIER if is_earlier_first else Wait.SLOT
+                self.waits = Wait.EARLIER if is_earlier_first or self.is_behind else Wait.SLOT
             case What.EARLIER_DONE if self.waits is Wait.EARLIER:
                 self.waits = Wait.SLOT
             case What.PARKED:
@@ -125,12 +129,17 @@ class _Walk:
             return Wait.STEP
         following = next((later for later in ahead if later.fence == self.fence), None)
         if following is None or following.what in _STEP_MOMENTS:
-            between = Wait.STEP_RETRY if self.failed else Wait.BETWEEN
-            return between if self.has_begun else Wait.START
+            return self._before_step(ahead[0]) if self.has_begun else Wait.START
         is_success = following.what is What.DONE or following.name == SUCCEEDED
         if not self.has_begun:
             return Wait.STORED if is_success else Wait.NO_RESULT
         return Wait.ENDING if is_success or self.failed else Wait.NO_RESULT
+
+    def _before_step(self, following: Moment) -> Wait:
+        if self.failed:
+            return Wait.STEP_RETRY
+        is_failing = following.what is What.STEP_FAILED and following.fence == self.fence
+        return Wait.TRY if is_failing else Wait.BETWEEN
 
 
 def _is_start_known(ahead: Sequence[Moment]) -> bool:

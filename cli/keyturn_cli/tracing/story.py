@@ -68,6 +68,8 @@ class Wait(StrEnum):
     START = "start and cold start"
     STEP = "step"
     BETWEEN = "between steps"
+    TRY = "try of step"
+    """It failed: when it began isn't written down."""
     STEP_RETRY = "retry of step"
     NO_RESULT = "a step that left no result"
     STORED = "steps that were done before"

@@ -68,12 +68,17 @@ def tell(found: Material) -> Story:
         ),
         standing=standing(found.state, found.position, dead_letter_reason),
         moments=tuple(moments),
-        gaps=gaps_between(moments),
+        gaps=gaps_between(moments, is_behind=_is_behind(found)),
         attempts=attempts,
         steps=steps,
         lines=tuple(sorted(found.lines, key=lambda line: line.at_ms)),
         notes=(*found.notes, *_notes(found, moments)),
     )
+
+
+def _is_behind(found: Material) -> bool:
+    run = found.state.run
+    return run is not None and run.slice.last < found.position and not is_finished(found.state, found.position)
 
 
 def tell_of_quarantined(item: Item, envelope: Envelope, lines: Sequence[Line] = ()) -> Story:
