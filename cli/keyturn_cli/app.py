@@ -15,8 +15,12 @@ from keyturn_cli.doctor.command import doctor
 from keyturn_cli.down import down
 from keyturn_cli.errors import CliError
 from keyturn_cli.invoke import invoke
+from keyturn_cli.key import key
+from keyturn_cli.key import run as run_of_key
+from keyturn_cli.keys import keys
 from keyturn_cli.parked import resume, skip
 from keyturn_cli.push import push
+from keyturn_cli.status import status
 from keyturn_cli.tracing.command import trace
 from keyturn_cli.up import up
 
@@ -28,8 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down, resume, skip, doctor, trace):
+for command in (demo, up, push, invoke, down, status, keys, key, trace, resume, skip, doctor):
     app.command()(command)
+app.command("run")(run_of_key)
 
 
 def run() -> NoReturn:

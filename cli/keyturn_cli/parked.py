@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from keyturn_cli.completion import parked_keys
 from keyturn_cli.operator import operate
 from keyturn_cli.options import (
     AsOutput,
@@ -23,7 +24,9 @@ from keyturn_cli.options import (
     target_of,
 )
 
-Key = Annotated[str, typer.Argument(help="The ordering key, as it was put into the stream.")]
+Key = Annotated[
+    str, typer.Argument(help="The ordering key, as it was put into the stream.", autocompletion=parked_keys)
+]
 
 
 def resume(

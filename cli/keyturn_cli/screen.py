@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
 
 _TITLE_WIDTH = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line with its style ("bold", "red"), which only a terminal shows."""
+
+    text: str = ""
+    style: str = ""
 
 
 class Screen:
@@ -26,6 +35,11 @@ class Screen:
     def line(self, text: str = "") -> None:
         """Print a line as it is."""
         self.console.print(escape(text))
+
+    def lines(self, lines: Iterable[Line]) -> None:
+        """Print lines in their styles."""
+        for line in lines:
+            self.console.print(escape(line.text), style=line.style or None)
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:

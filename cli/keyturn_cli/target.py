@@ -10,7 +10,13 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 from keyturn_local.clients import client_options, local_session
 from keyturn_local.engine import find_running
 from keyturn_local.settings import LocalSettings
@@ -107,12 +113,21 @@ def _outputs(session: boto3.Session, options: Mapping[str, Any], name: str, wher
     try:
         stack = session.client("cloudformation", **options).describe_stacks(StackName=name)["Stacks"][0]
     except (ClientError, BotoCoreError, IndexError) as error:
-        raise NoTarget(
-            f"stack {name!r} can't be read at {where}: {error}. Is --stack-name or --region wrong?"
-        ) from error
+        raise NoTarget(f"stack {name!r} can't be read at {where}: {error}. {_what_to_do(error)}") from error
     found = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     camel = {field.name: "".join(part.capitalize() for part in field.name.split("_")) for field in fields(StackOutputs)}
     missing = [output for output in camel.values() if output not in found]
     if missing:
         raise NoTarget(f"stack {name!r} at {where} has no output {', '.join(missing)}: it isn't this project's.")
     return StackOutputs(**{field: found[output] for field, output in camel.items()})
+
+
+def _what_to_do(error: Exception) -> str:
+    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+        return "Sign in (aws sso login, aws configure), or name a --profile"
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    if code in {"ExpiredToken", "ExpiredTokenException"}:
+        return "Sign in again"
+    if "AccessDenied" in code or code in {"UnrecognizedClientException", "InvalidClientTokenId"}:
+        return "Use credentials that may: docs/operations.md says which permissions it takes"
+    return "Is --stack-name or --region wrong?"

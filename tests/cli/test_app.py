@@ -60,6 +60,16 @@ def _keyturn(folder: Path, *arguments: str, port: int = 4999, **more: str) -> su
         (["push", "good.jsonl", "--region", "us-east-1", "--profile", "none-such"], "none-such"),
         (["push", "good.jsonl", "--endpoint-url", "http://127.0.0.1:9"], "stack 'keyturn' can't be read at"),
         (["sing"], "No such command 'sing'"),
+        (["status"], "no local engine is up. Start it: make up. Or name a stack on AWS: --region"),
+        (["status", "--endpoint-url", "http://127.0.0.1:9"], "stack 'keyturn' can't be read at http://127.0.0.1:9"),
+        (["status", "--watch", "--output", "json"], "--watch is for people"),
+        (["keys", "--phase", "asleep"], "--phase"),
+        (["keys", "--limit", "0"], "--limit"),
+        (["keys", "--after", "nonsense"], "--after is no token of this command"),
+        (["key", "k", "--events", "none"], "--events"),
+        (["key", "k", "--profile", "none-such"], "none-such"),
+        (["key"], "KEY"),
+        (["run", "k", "--region", "us-east-1", "--profile", "none-such"], "none-such"),
     ],
 )
 def test_a_mistake_is_one_line(project: Path, arguments: list[str], said: str) -> None:
@@ -71,6 +81,39 @@ def test_a_mistake_is_one_line(project: Path, arguments: list[str], said: str) -
     assert said in errors[0]
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
+
+
+def test_who_has_no_credentials_is_told_to_sign_in(project: Path) -> None:
+    """Not that the stack's name may be wrong."""
+    run = _keyturn(
+        project,
+        "status",
+        "--region",
+        "eu-west-1",
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "Error: stack 'keyturn' can't be read at AWS eu-west-1: Unable to locate credentials. Sign in (aws sso login,"
+        " aws configure), or name a --profile\n"
+    )
+
+
+def test_idle_keys_are_not_listed_and_that_is_said(project: Path) -> None:
+    """In a line, without asking any stack."""
+    run = _keyturn(project, "keys", "--phase", "idle")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == "Idle keys aren't listed, since they aren't indexed; look at one: keyturn key KEY\n"
+
+
+def test_completion_is_silent_when_anything_is_amiss(project: Path) -> None:
+    """A shell that is asked for words must not be answered with an error."""
+    run = _keyturn(
+        project, _KEYTURN_COMPLETE="complete_bash", COMP_WORDS="keyturn resume --region x order", COMP_CWORD="4"
+    )
+    assert (run.returncode, run.stdout.strip(), run.stderr) == (0, "", "")
 
 
 def test_outside_a_project_it_still_knows_its_own(tmp_path: Path) -> None:
@@ -106,7 +149,7 @@ def test_down_with_nothing_up_is_no_error(project: Path) -> None:
     assert (run.returncode, run.stdout) == (0, "Nothing was running.\n")
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "push", "down"])
+@pytest.mark.parametrize("command", ["demo", "up", "push", "down", "status", "keys", "key", "run"])
 def test_help_has_an_example(project: Path, command: str) -> None:
     """Every command's help shows how it is called."""
     said = _keyturn(project, command, "--help").stdout

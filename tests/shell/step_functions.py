@@ -73,6 +73,11 @@ class StepFunctions:
             execution.status = "ABORTED"
         return {}
 
+    def describe_execution(self, **call: Any) -> dict[str, Any]:
+        """Tell a Standard execution's status."""
+        check("stepfunctions", "DescribeExecution", call)
+        return {"status": self._found(call).status}
+
     def _found(self, call: dict[str, Any]) -> Execution:
         machine, _, name = call["executionArn"].replace(":execution:", ":stateMachine:").rpartition(":")
         assert machine.endswith("-standard"), "Express executions can't be stopped"

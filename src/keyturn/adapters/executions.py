@@ -1,4 +1,4 @@
-"""Starts and stops Step Functions executions."""
+"""Starts, stops and looks up Step Functions executions."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -63,7 +63,9 @@ class Executions:
             return True
         with translated(f"stopping execution {run.execution_name}"):
             try:
-                self.client.stop_execution(executionArn=self._arn(run), error="Superseded", cause=cause)
+                self.client.stop_execution(
+                    executionArn=self._arn(run.workflow, run.kind, run.execution_name), error="Superseded", cause=cause
+                )
             except ClientError as error:
                 if code_of(error) == "ExecutionDoesNotExist":
                     return False
@@ -71,6 +73,17 @@ class Executions:
                     raise
         return True
 
-    def _arn(self, run: Run) -> str:
-        machine = f"{self.prefix}{run.workflow}-{run.kind}"
-        return f"{machine.replace(':stateMachine:', ':execution:')}:{run.execution_name}"
+    def status(self, workflow: str, execution_name: str) -> str | None:
+        """Return a Standard execution's status as AWS names it; None when AWS doesn't know it (any more)."""
+        with translated(f"describing execution {execution_name}"):
+            try:
+                answer = self.client.describe_execution(executionArn=self._arn(workflow, Kind.STANDARD, execution_name))
+            except ClientError as error:
+                if code_of(error) == "ExecutionDoesNotExist":
+                    return None
+                raise
+        return str(answer["status"])
+
+    def _arn(self, workflow: str, kind: Kind, execution_name: str) -> str:
+        machine = f"{self.prefix}{workflow}-{kind}"
+        return f"{machine.replace(':stateMachine:', ':execution:')}:{execution_name}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from keyturn.adapters.failures import translated
 from keyturn.adapters.table import Table, encode_values
@@ -14,6 +14,8 @@ from keyturn.core.state import Queue, queue_name
 
 INDEX_NAME: Final = "due"
 _KEY: Final = "key#"
+_PAGE_ITEMS: Final = 500
+"""Entries that whoever reads in order pays for at a time: a page of DynamoDB's own would be 1 MB of each bucket."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,7 +58,7 @@ class DueIndex:
 
     def _sorted(self, family: str, bucket: int, from_ms: int | None) -> Iterator[Entry]:
         """Yield a bucket's entries in order; the index itself has none among those of one time."""
-        entries = self._read(family, bucket, None, from_ms=from_ms)
+        entries = self._read(family, bucket, None, from_ms=from_ms, page_items=_PAGE_ITEMS)
         for _, together in groupby(entries, lambda entry: entry.at_ms):
             yield from sorted(together)
 
@@ -99,9 +101,18 @@ class DueIndex:
             yield from oldest
 
     def _read(
-        self, name: str, bucket: int, limit: int | None, until_ms: int | None = None, from_ms: int | None = None
+        self,
+        name: str,
+        bucket: int,
+        limit: int | None,
+        *,
+        until_ms: int | None = None,
+        from_ms: int | None = None,
+        page_items: int | None = None,
     ) -> Iterator[Entry]:
-        arguments = {"IndexName": INDEX_NAME, "KeyConditionExpression": "due_bucket = :bucket"}
+        arguments: dict[str, Any] = {"IndexName": INDEX_NAME, "KeyConditionExpression": "due_bucket = :bucket"}
+        if page_items is not None:
+            arguments["Limit"] = page_items
         values: dict[str, str | int] = {"bucket": f"{name}#{bucket}"}
         if until_ms is not None:
             arguments["KeyConditionExpression"] += " AND due_at <= :until"

@@ -7,10 +7,11 @@ from typing import Final
 
 from keyturn.adapters.keys import partition
 from keyturn.adapters.open_items import Kind, due_attributes
-from keyturn.adapters.table import Item, ItemExists, Table
+from keyturn.adapters.table import Item, ItemExists, ItemKey, Table
 from keyturn.core.actions import RecordAttempt, RecordOperation
 from keyturn.core.log_entry import LogEntry
 from keyturn.core.naming import key_hash
+from keyturn.core.positions import Position
 
 ATTEMPT: Final = "attempt#"
 OPERATION: Final = "operation#"
@@ -79,11 +80,10 @@ class OutcomeStore:
 
     def dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> Item:
         """Make the item that says that one event was given up."""
-        # By the day the event arrived, not the day it was given up: a repeated write must find the same place.
-        arrived = datetime.fromtimestamp(entry.arrived_at_ms / 1000, UTC).date().isoformat()
+        pk, sk = dead_letter_place(key, entry.position, entry.arrived_at_ms)
         return {
-            "pk": f"deadletter#{arrived}",
-            "sk": f"{key_hash(key)}#{entry.position}",
+            "pk": pk,
+            "sk": sk,
             "key": key,
             "position": entry.position,
             "type": entry.type,
@@ -93,3 +93,9 @@ class OutcomeStore:
             "expires_at": at_ms // 1000 + self.retention_s,
             **due_attributes(Kind.DEAD_LETTER, key, at_ms, self.index_buckets),
         }
+
+
+def dead_letter_place(key: str, position: Position, arrived_at_ms: int) -> ItemKey:
+    """Where the dead letter of an event stands: by the day it arrived, so that a repeated write finds the place."""
+    arrived = datetime.fromtimestamp(arrived_at_ms / 1000, UTC).date().isoformat()
+    return f"deadletter#{arrived}", f"{key_hash(key)}#{position}"
