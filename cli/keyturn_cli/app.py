@@ -15,6 +15,7 @@ from keyturn_cli.doctor.command import doctor
 from keyturn_cli.down import down
 from keyturn_cli.errors import CliError
 from keyturn_cli.invoke import invoke
+from keyturn_cli.items import deadletter, quarantine
 from keyturn_cli.key import key
 from keyturn_cli.key import run as run_of_key
 from keyturn_cli.keys import keys
@@ -35,6 +36,8 @@ app = typer.Typer(
 for command in (demo, up, push, invoke, down, status, keys, key, trace, resume, skip, doctor):
     app.command()(command)
 app.command("run")(run_of_key)
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(deadletter.app, name="deadletter")
 
 
 def run() -> NoReturn:

@@ -58,11 +58,11 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CliError("nothing was changed")
 
 
-def checked_reason(reason: str) -> str:
+def checked_reason(reason: str, option: str = "--reason") -> str:
     """A reason that can be recorded. Raises CliError when it is empty or too long."""
     text = reason.strip()
     if not 1 <= len(text) <= REASON_CHARACTERS_MAX:
         raise CliError(
-            f"--reason must have 1 to {REASON_CHARACTERS_MAX} characters, since it is recorded with the change"
+            f"{option} must have 1 to {REASON_CHARACTERS_MAX} characters, since it is recorded with the change"
         )
     return text

@@ -43,7 +43,12 @@ class Quarantine:
 
     def raw_of(self, item: Item) -> bytes:
         """Return a record's bytes as they came. Raises PayloadError or StoreError when they can't be had."""
-        if "payload" in item:
-            return self.payloads.get(PayloadReference.from_item(item["payload"]))
-        raw: bytes = item["raw"]
-        return raw
+        return raw_of(self.payloads, item)
+
+
+def raw_of(payloads: PayloadStore, item: Item) -> bytes:
+    """Return a quarantined record's bytes, wherever they lie. Raises PayloadError or StoreError."""
+    if "payload" in item:
+        return payloads.get(PayloadReference.from_item(item["payload"]))
+    raw: bytes = item["raw"]
+    return raw
