@@ -44,10 +44,12 @@ def run() -> NoReturn:
     """Run the command; whatever a user can cause ends in one line on stderr and a non-zero exit code."""
     try:
         app(prog_name="keyturn")
-    except (CliError, LocalError, KeyturnError) as error:
+    except (CliError, LocalError) as error:
         _fail(str(error))
+    except KeyturnError as error:
+        _fail(f"{error}{_hint(error.__cause__)}")
     except ClientError as error:
-        _fail(_refusal(error))
+        _fail(f"{_refusal(error)}{_hint(error)}")
     except BotoCoreError as error:
         _fail(str(error))
     sys.exit(0)
@@ -61,3 +63,11 @@ def _fail(message: str) -> NoReturn:
 def _refusal(error: ClientError) -> str:
     said = error.response.get("Error", {})
     return f"AWS refused {error.operation_name}: {said.get('Code', '')}: {said.get('Message', '')}"
+
+
+def _hint(cause: BaseException | None) -> str:
+    """What to do about a refusal that the caller's credentials are the reason of."""
+    if not isinstance(cause, ClientError):
+        return ""
+    code = cause.response.get("Error", {}).get("Code", "")
+    return ". Use credentials that may, see docs/operations.md" if "AccessDenied" in code else ""

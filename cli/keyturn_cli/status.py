@@ -6,6 +6,7 @@ import time
 from typing import Annotated, Final
 
 import typer
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -51,7 +52,7 @@ def _watch(target: Target, overview: Overview, screen: Screen) -> None:
             screen.line()
             time.sleep(_REFRESH_S)
             overview = read_overview(StackReader.of(target))
-    with Live(_text(overview), console=screen.console, auto_refresh=False, vertical_overflow="visible") as live:
+    with Live(_text(overview), console=Console(highlight=False), auto_refresh=False) as live:
         trouble = ""
         while True:
             live.update(_text(overview, trouble), refresh=True)

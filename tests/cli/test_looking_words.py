@@ -245,7 +245,7 @@ def _overview(**changes: object) -> Overview:
 
 def test_a_stack_that_needs_nobody_says_so() -> None:
     assert needs(_overview()) == []
-    assert [line.text for line in status_lines(_overview())][-1] == "Nothing needs a person."
+    assert "Nothing needs a person." in [line.text for line in status_lines(_overview())]
 
 
 @pytest.mark.parametrize(

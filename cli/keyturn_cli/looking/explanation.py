@@ -145,7 +145,7 @@ def _notes_on_pending(state: KeyState, now_ms: int) -> list[str]:
 def _advice(state: KeyState) -> list[Advice]:
     found = _advice_on_parked(state, state.parked) if state.parked is not None else []
     if state.hold is not None:
-        found.append(Advice("let it go on", command("release", state.key, WHY)))
+        found.append(Advice("end its hold", command("release", state.key, WHY)))
     if state.held_route:
         found.append(Advice("see who holds its route", "keyturn status"))
     if state.run is not None:

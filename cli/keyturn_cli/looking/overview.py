@@ -15,7 +15,7 @@ from keyturn.adapters.open_items import Kind
 from keyturn.adapters.table import Item
 from keyturn.core.state import KeyState, Queue, queue_name
 from keyturn_cli.looking.controls import Breaker, RouteHold, breakers, route_holds
-from keyturn_cli.looking.queues import Listed, count, families, listed
+from keyturn_cli.looking.queues import count, held_families, listed
 from keyturn_cli.looking.stack import StackReader
 
 SHOWN: Final = 5
@@ -70,8 +70,8 @@ class Overview:
 
 
 def read_overview(reader: StackReader) -> Overview:
-    """Read how a stack stands: a few hundred small queries, many at once; nothing is scanned."""
-    held = families(reader, Listed.HELD)
+    """Read how a stack stands: about a hundred small queries, many at once; nothing is scanned."""
+    held = held_families(reader)
     queues = [queue_name(queue) for queue in (Queue.RUNNING, Queue.WAITING, Queue.RETRY, Queue.PARKED)]
     counts = count(reader, [*queues, *held, Kind.QUARANTINE, Kind.DEAD_LETTER])
     filled = [name for name in (*queues, *held) if counts[name]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -66,8 +66,8 @@ class Mark:
 
 
 def families(reader: StackReader, phase: Listed | None) -> list[str]:
-    """Name the index families of a phase; of all when None. Those of held routes are among the held ones."""
-    held = [queue_name(Queue.HELD), *(queue_name(Queue.HELD, route) for route in holdable_routes(reader))]
+    """Name the index families of a phase; of all when None. Those of every route are among the held ones."""
+    held = held_families(reader, {route.name for route in reader.routes.routes})
     if phase is Listed.HELD:
         return held
     if phase is None:
@@ -75,12 +75,17 @@ def families(reader: StackReader, phase: Listed | None) -> list[str]:
     return [phase.value]
 
 
-def holdable_routes(reader: StackReader) -> list[str]:
-    """Name every route that keys may wait for: this checkout's, and whatever else is held in the stack."""
+def held_families(reader: StackReader, routes: Collection[str] = ()) -> list[str]:
+    """Name the index families of held keys: held themselves, or by a route that is held or broken, or one of `routes`.
+
+    Keys that still wait for a route that nobody holds are what `keyturn doctor` looks for.
+    """
     holds = list(route_holds(reader.controls))
     held = {hold.route for hold in holds if hold.route} | {route for hold in holds for route in hold.routes}
     broken = {route for breaker in breakers(reader.controls) for route in breaker.routes}
-    return sorted(held | broken | {route.name for route in reader.routes.routes})
+    everything = {route.name for route in reader.routes.routes} if any(not hold.route for hold in holds) else set()
+    names = sorted({*held, *broken, *everything, *routes})
+    return [queue_name(Queue.HELD), *(queue_name(Queue.HELD, route) for route in names)]
 
 
 def count(reader: StackReader, names: Sequence[str]) -> dict[str, int]:

@@ -70,19 +70,19 @@ def status_lines(overview: Overview) -> Iterator[Line]:
     yield Line()
     yield Line("Stack", "bold")
     yield from (Line(f"  {row}") for row in aligned(list(_stack_rows(overview))))
-    yield from _key_lines("Parked", overview.parked_keys, overview.parked, overview.now_ms, "red")
-    yield from _key_lines("Held", overview.held_keys, overview.held, overview.now_ms, "yellow")
-    yield from _section("Held routes", [_hold_row(hold, overview.now_ms) for hold in overview.holds], "yellow")
-    yield from _section("Breakers", [_breaker_row(one, overview.now_ms) for one in overview.breakers], "")
     yield Line()
     found = needs(overview)
     yield Line("What to do" if found else "Nothing needs a person.", "bold red" if found else "green")
     yield from advice_lines(found)
+    yield from _key_lines("Parked", overview.parked_keys, overview.parked, overview.now_ms, "red")
+    yield from _key_lines("Held", overview.held_keys, overview.held, overview.now_ms, "yellow")
+    yield from _section("Held routes", [_hold_row(hold, overview.now_ms) for hold in overview.holds], "yellow")
+    yield from _section("Breakers", [_breaker_row(one, overview.now_ms) for one in overview.breakers], "")
 
 
 def _count_lines(overview: Overview) -> Iterator[tuple[str, str]]:
     rows = [
-        ["running", f"{overview.running:,}", f"of {overview.cap:,} allowed at once (MaxInFlightRuns)"],
+        ["running", f"{overview.running:,}", f"of about {overview.cap:,} allowed at once (MaxInFlightRuns)"],
         ["waiting", f"{overview.waiting:,}", "for a slot"],
         ["retry", f"{overview.retry:,}", "until their next attempt or run may begin"],
         ["parked", f"{overview.parked:,}", "until a person decides"],
