@@ -59,6 +59,9 @@ def _keyturn(folder: Path, *arguments: str, port: int = 4999, **more: str) -> su
         (["push"], "file"),
         (["push", "good.jsonl", "--region", "us-east-1", "--profile", "none-such"], "none-such"),
         (["push", "good.jsonl", "--endpoint-url", "http://127.0.0.1:9"], "stack 'keyturn' can't be read at"),
+        (["trace", "x", "--since", "3w"], "'3w' is no span of time"),
+        (["trace"], "event"),
+        (["trace", "x"], "no local engine is up"),
         (["sing"], "No such command 'sing'"),
         (["status"], "no local engine is up. Start it: make up. Or name a stack on AWS: --region"),
         (["status", "--endpoint-url", "http://127.0.0.1:9"], "stack 'keyturn' can't be read at http://127.0.0.1:9"),
@@ -149,7 +152,7 @@ def test_down_with_nothing_up_is_no_error(project: Path) -> None:
     assert (run.returncode, run.stdout) == (0, "Nothing was running.\n")
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "push", "down", "status", "keys", "key", "run"])
+@pytest.mark.parametrize("command", ["demo", "up", "push", "down", "status", "keys", "key", "run", "trace"])
 def test_help_has_an_example(project: Path, command: str) -> None:
     """Every command's help shows how it is called."""
     said = _keyturn(project, command, "--help").stdout

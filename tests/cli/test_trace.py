@@ -144,6 +144,14 @@ def test_an_event_in_the_payload_bucket_is_found_by_its_id(world: World) -> None
     assert told.moments[0].text == "produced, by the event's own time"
 
 
+def test_a_scan_fetches_no_payloads(world: World) -> None:
+    """It would be a request for each large event of the table: those are found by their source, or with their key."""
+    world.put(1, is_large=True)
+    with pytest.raises(NotFound, match="found by --source only"):
+        world.story("order/1", scans=True)
+    assert world.story("order/1", source="/shop", scans=True).subject.id == "order/1"
+
+
 def test_nothing_of_the_data_is_in_a_story(world: World) -> None:
     world.put(1)
     assert "secret" not in str(world.story("order/1", "k"))
@@ -257,6 +265,8 @@ def test_logs_that_cannot_be_read_are_no_error(world: World) -> None:
     )
     told = world.story("order/1", "k")
     assert (told.subject.id, "some logs can't be read" in told.notes[0]) == ("order/1", True)
+    with pytest.raises(NotFound, match="some logs can't be read"):
+        world.story("0" * 32)
 
 
 def test_a_line_has_the_functions_own_time() -> None:

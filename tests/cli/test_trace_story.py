@@ -232,6 +232,24 @@ def test_a_skipped_event_ends_as_a_dead_letter() -> None:
     assert told.standing == "Given up, a dead letter: skipped by ana: why not"
 
 
+def closed(how: str, after_put: int) -> dict[str, Any]:
+    return {"closed": {"how": how, "by": "ana", "because": "why not", "at_ms": ms(after_put)}}
+
+
+def test_a_dead_letter_that_was_redriven_or_replayed_is_given_up_no_more() -> None:
+    letter = {"at_ms": ms(9_000), "reason": "used up"}
+    given_up = [attempt(1, 1_100, 9_000)]
+    again = attempt(2, 20_000, 21_000, "succeeded", "")
+    redriven = story(attempts=given_up, dead_letter=letter | closed("redriven", 20_000))
+    assert (redriven.standing, "redriven by ana: why not" in [moment.text for moment in redriven.moments]) == (
+        "Done.",
+        True,
+    )
+    assert story(attempts=[*given_up, again], dead_letter=letter).standing == "Done."
+    discarded = story(attempts=given_up, dead_letter=letter | closed("discarded", 20_000))
+    assert discarded.standing == "Given up, a dead letter: used up, and discarded"
+
+
 def test_a_replay_is_told_and_the_time_before_it_is_nobodys() -> None:
     told = story(
         steps=[step("payment", 1, 1_500, 1_600), step("payment", 3, 60_500, 60_600, generation=1)],
@@ -289,6 +307,9 @@ def test_a_quarantined_record_has_a_story_too() -> None:
     told = tell_of_quarantined(record, Envelope("e", "/shop"))
     assert told.standing == "In quarantine as data: data.lines: is missing"
     assert gaps(told) == [("queue", 700)]
+    redriven = tell_of_quarantined(record | closed("redriven", 9_000), Envelope("e", "/shop"))
+    assert redriven.standing == "Out of quarantine, redriven; it was there as data: data.lines: is missing"
+    assert gaps(redriven) == [("queue", 700), ("nothing under way", 8_300)]
 
 
 FENCES = st.integers(1, 4)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from keyturn.adapters.clock import now_ms
 from keyturn_cli.errors import CliError
@@ -58,11 +60,16 @@ def trace(
     at_ms = now_ms()
     since_ms = at_ms - span_ms(since)
     target = target_of(stack_name, region, profile, endpoint_url)
-    finder = Finder(Items.of(target), Logs.of(target), at_ms, since_ms)
+    finder = Finder(Items.of(target), Logs.of(target, _busy), at_ms, since_ms)
     story = finder.story(Wanted(event, key, source), _scan_of(target, yes=yes) if scan else None)
     if html is not None:
         _write(html, page_of(story))
     show(output, content_of(story), lambda screen: print_story(story, screen.console))
+
+
+def _busy(title: str) -> AbstractContextManager[Any]:
+    console = Console(stderr=True)
+    return console.status(title) if console.is_terminal else nullcontext()
 
 
 def _scan_of(target: Target, *, yes: bool) -> Scan:

@@ -76,7 +76,7 @@ class Finder:
             quarantined = self._in_quarantine(wanted)
             if quarantined is not None:
                 return quarantined
-            places = list(self._matching(scan(), wanted)) if scan else []
+            places = list(self._matching(scan(), wanted, fetches=False)) if scan else []
         if not places:
             raise NotFound(self._unknown(wanted, is_scanned=scan is not None))
         return self._story_of(_only(wanted, places))
@@ -89,13 +89,14 @@ class Finder:
                 return [Place(wanted.key, event)]
         return list(self._matching(self.items.log(wanted.key), wanted))
 
-    def _matching(self, events: Iterable[Item], wanted: Wanted) -> Iterator[Place]:
+    def _matching(self, events: Iterable[Item], wanted: Wanted, *, fetches: bool = True) -> Iterator[Place]:
+        """Look through events; with `fetches` into those too that lie in the payload bucket, a request for each."""
         for item in events:
-            if item["flow_id"] in wanted.flow_ids or self._has_id(item, wanted):
+            if item["flow_id"] in wanted.flow_ids or self._has_id(item, wanted, fetches=fetches):
                 yield Place(item["pk"].removeprefix("key#"), item)
 
-    def _has_id(self, item: Item, wanted: Wanted) -> bool:
-        envelope = self.items.envelope(item)
+    def _has_id(self, item: Item, wanted: Wanted, *, fetches: bool = True) -> bool:
+        envelope = self.items.envelope(item, fetches=fetches)
         return envelope.id == wanted.id and wanted.source in {"", envelope.source}
 
     def _in_logs(self, wanted: Wanted) -> list[Place]:
@@ -153,11 +154,14 @@ class Finder:
 
     def _unknown(self, wanted: Wanted, *, is_scanned: bool) -> str:
         if is_scanned:
-            return f"{wanted} is nowhere in the table: never put, or expired"
+            large = "" if wanted.source else ", or so large that it is found by --source only"
+            return f"{wanted} is nowhere in the table: never put, or expired{large}"
         if wanted.key:
             return f"{wanted} is neither in the key's log nor in quarantine. Is the key right, and the id?"
-        hint = "" if wanted.source else " (and --source, if it is an event's id)"
-        return f"{wanted} is neither in the logs nor in quarantine: say --key{hint}, a longer --since, or --scan"
+        notes = f" ({'; '.join(self.logs.notes)})" if self.logs.notes else ""
+        if not wanted.flow_ids:
+            return f"{wanted} is no flow id, by which logs could be searched: say --key or --source, or --scan"
+        return f"{wanted} is neither in the logs{notes} nor in quarantine: say --key, a longer --since, or --scan"
 
 
 def about(story: Story, firsts: Collection[str], lines: Iterable[Line]) -> list[Line]:

@@ -68,10 +68,11 @@ class Items:
             yield from self.table.query(arguments, {"pk": f"quarantine#{day}"}, _QUARANTINE_READ_A_DAY_MAX)
             day -= timedelta(days=1)
 
-    def envelope(self, item: Item) -> Envelope:
-        """What an event says of itself; nothing if it isn't JSON, or lies in the bucket and can't be fetched."""
+    def envelope(self, item: Item, *, fetches: bool = True) -> Envelope:
+        """What an event says of itself; nothing if it isn't JSON, or lies in the bucket and isn't fetched."""
+        is_apart = fetches and "payload" in item
         try:
-            content = self.payloads.get(PayloadReference.from_item(item["payload"])) if "payload" in item else None
+            content = self.payloads.get(PayloadReference.from_item(item["payload"])) if is_apart else None
             attributes: Any = json.loads(content or item.get("event") or item.get("raw") or b"")
         except (StoreError, ValueError, RecursionError):
             return Envelope()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import product
@@ -34,14 +35,14 @@ class Logs:
 
     client: Any
     stack_name: str
+    busy: Callable[[str], AbstractContextManager[Any]] = nullcontext
+    """Shows on a terminal that something takes a while."""
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, target: Target) -> Self:
+    def of(cls, target: Target, busy: Callable[[str], AbstractContextManager[Any]]) -> Self:
         """The logs of a deployed stack."""
-        return cls(target.client("logs"), target.stack_name)
-
-    def __post_init__(self) -> None:
-        self.notes: dict[str, None] = {}
+        return cls(target.client("logs"), target.stack_name, busy)
 
     @cached_property
     def groups(self) -> Mapping[str, int | None]:
@@ -54,7 +55,7 @@ class Logs:
                 group["logGroupName"]: group.get("retentionInDays") for page in pages for group in page["logGroups"]
             }
         except (ClientError, BotoCoreError) as error:
-            self._note(error)
+            self._note(f"some logs can't be read: {error}")
             return {}
 
     def keep_since_ms(self, now_ms: int) -> int:
@@ -65,7 +66,8 @@ class Logs:
     def lines(self, words: Iterable[str], since_ms: int, until_ms: int) -> list[Line]:
         """The lines of all functions that hold one of the words, each once, by time."""
         asked = list(product(self.groups, dict.fromkeys(words)))
-        with ThreadPoolExecutor(_THREADS) as threads:
+        title = f"reading the logs of {len(self.groups)} functions"
+        with self.busy(title), ThreadPoolExecutor(_THREADS) as threads:
             found = list(threads.map(lambda one: self._search(one[0], one[1], since_ms, until_ms), asked))
         unique = {event_id: line for part in found for event_id, line in part}
         return sorted(unique.values(), key=lambda line: line.at_ms)
@@ -79,16 +81,15 @@ class Logs:
             for number, page in enumerate(pages, start=1):
                 found += [((group, event["message"]), line) for event, line in _read(page["events"])]
                 if number == _PAGES_MAX:
-                    self.notes[
-                        f"the log of {group} is long: only a part of it was searched. Narrow it with --since"
-                    ] = None
+                    self._note(f"the log of {group} is long: only a part of it was searched. Narrow it with --since")
                     break
         except (ClientError, BotoCoreError) as error:
-            self._note(error)
+            self._note(f"some logs can't be read: {error}")
         return found
 
-    def _note(self, error: Exception) -> None:
-        self.notes[f"some logs can't be read: {error}"] = None
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
 
 def _read(events: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Line]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from keyturn.adapters.open_items import How
 from keyturn.core.commands import Evidence
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState, Phase
@@ -56,7 +57,6 @@ def tell(found: Material) -> Story:
     attempts = _attempts(found, steps)
     moments = sorted(_moments(found, attempts, steps), key=lambda moment: moment.order)
     event, envelope = found.event, found.envelope
-    dead_letter_reason = found.dead_letter["reason"] if found.dead_letter else None
     return Story(
         subject=Subject(
             key=found.state.key,
@@ -66,7 +66,7 @@ def tell(found: Material) -> Story:
             source=envelope.source,
             type=event["type"],
         ),
-        standing=standing(found.state, found.position, dead_letter_reason),
+        standing=standing(found.state, found.position, _given_up(found, moments)),
         moments=tuple(moments),
         gaps=gaps_between(moments, is_behind=_is_behind(found)),
         attempts=attempts,
@@ -83,18 +83,40 @@ def _is_behind(found: Material) -> bool:
 
 def tell_of_quarantined(item: Item, envelope: Envelope, lines: Sequence[Line] = ()) -> Story:
     """Tell the story of a record that never became an event."""
+    source = "quarantined record"
     moments = (
-        Moment(item["arrived_at_ms"], What.PUT, "put into the stream", "quarantined record"),
-        Moment(item["quarantined_at_ms"], What.QUARANTINED, f"quarantined: {item['reason']}", "quarantined record"),
+        Moment(item["arrived_at_ms"], What.PUT, "put into the stream", source),
+        Moment(item["quarantined_at_ms"], What.QUARANTINED, f"quarantined: {item['reason']}", source),
+        *_of_closing(item, source),
     )
     detail = f": {item['detail']}" if item.get("detail") else ""
+    place = f"Out of quarantine, {item['closed']['how']}; it was there" if "closed" in item else "In quarantine"
     return Story(
         subject=Subject(item["key"], item["sk"].rpartition("#")[2], id=envelope.id, source=envelope.source),
-        standing=f"In quarantine as {item['reason']}{detail}",
+        standing=f"{place} as {item['reason']}{detail}",
         moments=moments,
         gaps=gaps_between(moments),
         lines=tuple(lines),
     )
+
+
+def _given_up(found: Material, moments: Sequence[Moment]) -> str | None:
+    """Why the event is a dead letter; None if it is none, or was run again since."""
+    letter = found.dead_letter
+    if letter is None or any(moment.what is What.DONE and moment.at_ms > letter["at_ms"] for moment in moments):
+        return None
+    how = letter.get("closed", {}).get("how")
+    if how == How.REDRIVEN:
+        return None
+    return f"{letter['reason']}{', and discarded' if how else ''}"
+
+
+def _of_closing(item: Item, source: str) -> Iterator[Moment]:
+    """What a person did with a quarantined record or a dead letter."""
+    if "closed" in item:
+        closed = item["closed"]
+        told = f"{closed['how']} by {closed['by']}: {closed.get('because', '')}"
+        yield Moment(closed["at_ms"], What.OPERATION, told, source, name=closed["how"])
 
 
 def _step(item: Item) -> Step:
@@ -187,10 +209,10 @@ def _moments(found: Material, attempts: Sequence[Attempt], steps: Sequence[Step]
     yield from _of_operations(found, attempts)
     yield from _of_parkings(found, attempts)
     yield from _of_waiting(found, attempts, steps)
-    if found.dead_letter:
-        yield Moment(
-            found.dead_letter["at_ms"], What.DEAD_LETTERED, f"given up: {found.dead_letter['reason']}", "dead letter"
-        )
+    letter = found.dead_letter
+    if letter:
+        yield Moment(letter["at_ms"], What.DEAD_LETTERED, f"given up: {letter['reason']}", "dead letter")
+        yield from _of_closing(letter, "dead letter")
 
 
 def _of_event(found: Material) -> Iterator[Moment]:
