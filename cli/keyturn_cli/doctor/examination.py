@@ -12,6 +12,7 @@ from keyturn.adapters.clock import now_ms
 from keyturn.adapters.table import Table
 from keyturn.core.state import Clock
 from keyturn.settings import Settings
+from keyturn_cli.errors import NotFound
 from keyturn_cli.operator import operate
 from keyturn_cli.target import Target
 
@@ -72,6 +73,12 @@ class Examination:
         """The resources of one type."""
         return [resource for resource in self.resources.values() if resource.kind == kind]
 
+    def resource(self, logical_id: str) -> Resource:
+        """One resource of the stack. Raises NotFound."""
+        if logical_id not in self.resources:
+            raise NotFound(f"the stack has no {logical_id}: it was deployed by another version than this command's")
+        return self.resources[logical_id]
+
     @cached_property
     def functions(self) -> Mapping[str, Mapping[str, Any]]:
         """The functions' configurations, by logical id."""
@@ -83,9 +90,12 @@ class Examination:
 
     @cached_property
     def template(self) -> Mapping[str, Any]:
-        """The resources of the template that was deployed, after SAM's transform."""
+        """The resources of the template that was deployed, after SAM's transform. Raises NotFound."""
         answer = self.client("cloudformation").get_template(StackName=self.target.stack_name, TemplateStage="Processed")
-        resources: Mapping[str, Any] = answer["TemplateBody"]["Resources"]
+        body = answer["TemplateBody"]
+        if not isinstance(body, Mapping):  # botocore hands on as text what isn't JSON
+            raise NotFound("CloudFormation tells no template as SAM has transformed it")
+        resources: Mapping[str, Any] = body["Resources"]
         return resources
 
     @cached_property

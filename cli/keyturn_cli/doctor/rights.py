@@ -81,8 +81,10 @@ def _managed(examined: Examination, properties: Mapping[str, Any]) -> Iterator[s
                 reference = chosen.get("Ref", "")
                 if reference in examined.resources:
                     yield examined.resources[reference].id.rpartition("/")[2]
+            case {"Fn::Sub": str(text)}:
+                yield text.rpartition("/")[2]
             case {"Ref": reference}:
-                yield examined.resources[reference].id.rpartition("/")[2]
+                yield examined.resource(reference).id.rpartition("/")[2]
             case str():
                 yield entry.rpartition("/")[2]
 

@@ -27,7 +27,7 @@ def check_sources(examined: Examination) -> Iterator[Finding]:
 def mapping_of(examined: Examination, logical_id: str) -> Mapping[str, Any]:
     """An event source mapping of the stack, as Lambda describes it."""
     mapping: Mapping[str, Any] = examined.client("lambda").get_event_source_mapping(
-        UUID=examined.resources[logical_id].id
+        UUID=examined.resource(logical_id).id
     )
     return mapping
 

@@ -220,6 +220,17 @@ def test_a_wrong_setting_fails_the_checks_that_rest_on_it(patient: Patient) -> N
     ]
 
 
+def test_a_stack_of_another_version_is_no_traceback(patient: Patient) -> None:
+    """What it lacks is a finding, and so is a template that can't be read."""
+    listed = patient.answers["cloudformation", "list_stack_resources"]["StackResourceSummaries"]
+    listed[:] = [entry for entry in listed if entry["LogicalResourceId"] != "WatchdogFunctionWakeUps"]
+    patient.answers["cloudformation", "get_template"] = {"TemplateBody": "Resources: {}"}
+    found = {finding.told: finding for _, finding in examine(patient.examination(is_with_canary=False))}
+    lacking = "the stack has no WatchdogFunctionWakeUps: it was deployed by another version than this command's"
+    assert found[lacking].verdict is Verdict.FAILED
+    assert found["CloudFormation tells no template as SAM has transformed it"].verdict is Verdict.FAILED
+
+
 @pytest.mark.parametrize(
     ("group", "name"),
     [("rights", "rights in effect"), ("keeping", "stream encrypted"), ("load", "finished events expire")],
