@@ -15,9 +15,9 @@ from keyturn_cli.errors import CliError, NotFound
 from keyturn_cli.tracing.find import Finder, Wanted
 from keyturn_cli.tracing.items import Items
 from keyturn_cli.tracing.logs import Logs, read_line
+from keyturn_cli.tracing.reading_times import from_rfc3339, span_ms
 from keyturn_cli.tracing.scan import TableSize
 from keyturn_cli.tracing.story import Story
-from keyturn_cli.tracing.wording import length, span_ms
 from moto import mock_aws
 
 from keyturn.adapters.duplicates import DuplicateIndex, Identified
@@ -292,13 +292,20 @@ def test_a_span_that_is_none_is_refused(text: str) -> None:
         span_ms(text)
 
 
-def test_spans_and_lengths_have_units() -> None:
+def test_spans_are_minutes_hours_or_days() -> None:
     assert [span_ms(text) for text in ("30m", "24h", "7d")] == [1_800_000, 86_400_000, 604_800_000]
-    assert [length(ms) for ms in (0, 999, 2_490, 61_000, 7_200_000, 86_400_000 * 1_200)] == [
-        "0 ms",
-        "999 ms",
-        "2.49 s",
-        "1.02 min",
-        "2 h",
-        "1,200 d",
-    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("2026-01-05T08:00:00.123Z", 1_767_600_000_123),
+        ("2026-01-05t09:00:00+01:00", 1_767_600_000_000),
+        ("2026-01-05T08:00:00", None),
+        ("2026-01-05T08:00:60Z", None),
+        ("", None),
+    ],
+)
+def test_a_producers_time_that_names_no_moment_is_none(text: str, ms: int | None) -> None:
+    """Without an offset it could be any; leap seconds are in no calendar of ours."""
+    assert from_rfc3339(text) == ms

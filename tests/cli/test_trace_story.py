@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from keyturn_cli.looking.key_items import Attempt, DeadLetter, Duplicate, Operation, Step
 from keyturn_cli.tracing.command import content_of
 from keyturn_cli.tracing.page import page_of
 from keyturn_cli.tracing.story import Line, Story, Wait, What
@@ -20,6 +21,7 @@ from keyturn.core.state import KeyState, Parked, Phase, Replay, Span
 from tests.core import states as make
 from tests.core.states import at
 
+WHY = "why not"
 PUT_MS = 1_767_600_000_000
 HERE = at(2)
 
@@ -33,30 +35,37 @@ def event(**more: Any) -> dict[str, Any]:
     return own | {"arrived_at_ms": PUT_MS, "admitted_at_ms": ms(1_000)} | more
 
 
-def attempt(fence: int, began: int, ended: int, outcome: str = "failed", reason: str = "it broke") -> dict[str, Any]:
-    return {
-        "sk": f"attempt#{HERE}#{fence:012d}",
-        "attempt": fence,
-        "started_at_ms": ms(began),
-        "ended_at_ms": ms(ended),
-        "outcome": outcome,
-        "reason": reason,
-        "last": HERE,
-    }
+def attempt(fence: int, began: int, ended: int, outcome: str = "failed", reason: str = "it broke") -> Attempt:
+    return Attempt(
+        first=HERE,
+        last=HERE,
+        count=1,
+        fence=fence,
+        number=fence,
+        outcome=outcome,
+        reason=reason,
+        route="sample",
+        execution_name="x",
+        execution_id=None,
+        started_at_ms=ms(began),
+        ended_at_ms=ms(ended),
+        generation=0,
+    )
 
 
-def step(name: str, fence: int, began: int, ended: int, generation: int = 0) -> dict[str, Any]:
-    return {
-        "sk": f"step#{HERE}#{generation}#{name}",
-        "fence": fence,
-        "attempt": 1,
-        "began_at_ms": ms(began),
-        "ended_at_ms": ms(ended),
-    }
+def step(name: str, fence: int, began: int, ended: int, generation: int = 0) -> Step:
+    return Step(HERE, generation, name, fence, 1, "x", ms(began), ms(ended), {"secret": 1})
 
 
-def operation(command: str, after_put: int, fence: int, **more: Any) -> dict[str, Any]:
-    return {"command": command, "by": "ana", "reason": "why not", "at_ms": ms(after_put), "fence": fence} | more
+def operation(
+    command: str, after_put: int, fence: int, position: str = "", replay: str = "", by: str = "ana", reason: str = WHY
+) -> Operation:
+    return Operation(command, by, reason, ms(after_put), fence, position, replay)
+
+
+def letter(after_put: int, reason: str = "used up", how: str = "") -> DeadLetter:
+    closed = f"{how} by ana: {WHY}" if how else ""
+    return DeadLetter(HERE, "sample", reason, ms(after_put), closed, how == "redriven", ms(20_000) if how else 0)
 
 
 def line(message: str, after_put: int, fence: int = 1, service: str = "sequencer", **fields: Any) -> Line:
@@ -169,11 +178,11 @@ def test_an_attempt_that_was_found_dead_shows_the_evidence() -> None:
 def test_parked_and_resumed_is_told_with_who_and_why() -> None:
     told = story(
         attempts=[attempt(1, 1_100, 2_000), attempt(2, 62_500, 63_000, "succeeded", "")],
-        operations=[operation("Resume", 62_000, 1, position=HERE)],
+        operations=[operation("resume", 62_000, 1, position=HERE)],
         state=replace(done(), fence=2),
     )
     assert gaps(told)[3:5] == [("parked", 60_000), ("waiting for a slot", 500)]
-    assert "Resume by ana: why not" in [moment.text for moment in told.moments]
+    assert "resume by ana: why not" in [moment.text for moment in told.moments]
     assert told.longest is not None
     assert told.longest.wait is Wait.PARKED
 
@@ -199,7 +208,7 @@ def test_an_event_behind_a_parked_one_says_what_it_waits_for() -> None:
 
 
 def test_what_an_event_waits_for_behind_a_run_is_no_slot() -> None:
-    told = story(state=make.bound(2), operations=[operation("Hold", 5_000, 1)])
+    told = story(state=make.bound(2), operations=[operation("hold", 5_000, 1)])
     assert gaps(told) == [("queue", 1_000), ("waiting for earlier events of the key", 4_000)]
 
 
@@ -216,7 +225,7 @@ def test_a_step_that_failed_after_others_has_its_try_named() -> None:
 
 def test_a_hold_of_the_key_is_a_gap_of_its_own() -> None:
     told = story(
-        operations=[operation("Hold", 1_500, 0), operation("Release", 8_000, 0)],
+        operations=[operation("hold", 1_500, 0), operation("release", 8_000, 0)],
         lines=[line("run started", 8_100), line("run finished", 8_200, outcome="succeeded")],
     )
     assert gaps(told)[1:4] == [("waiting for a slot", 500), ("held", 6_500), ("waiting for a slot", 100)]
@@ -225,35 +234,27 @@ def test_a_hold_of_the_key_is_a_gap_of_its_own() -> None:
 def test_a_skipped_event_ends_as_a_dead_letter() -> None:
     told = story(
         attempts=[attempt(1, 1_100, 2_000)],
-        operations=[operation("Skip", 9_000, 1, position=HERE)],
-        dead_letter={"at_ms": ms(9_000), "reason": "skipped by ana: why not"},
+        operations=[operation("skip", 9_000, 1, position=HERE)],
+        dead_letter=letter(9_000, "skipped by ana: why not"),
     )
     assert whats(told)[-2:] == ["operation", "dead-lettered"]
     assert told.standing == "Given up, a dead letter: skipped by ana: why not"
 
 
-def closed(how: str, after_put: int) -> dict[str, Any]:
-    return {"closed": {"how": how, "by": "ana", "because": "why not", "at_ms": ms(after_put)}}
-
-
 def test_a_dead_letter_that_was_redriven_or_replayed_is_given_up_no_more() -> None:
-    letter = {"at_ms": ms(9_000), "reason": "used up"}
     given_up = [attempt(1, 1_100, 9_000)]
     again = attempt(2, 20_000, 21_000, "succeeded", "")
-    redriven = story(attempts=given_up, dead_letter=letter | closed("redriven", 20_000))
-    assert (redriven.standing, "redriven by ana: why not" in [moment.text for moment in redriven.moments]) == (
-        "Done.",
-        True,
-    )
-    assert story(attempts=[*given_up, again], dead_letter=letter).standing == "Done."
-    discarded = story(attempts=given_up, dead_letter=letter | closed("discarded", 20_000))
-    assert discarded.standing == "Given up, a dead letter: used up, and discarded"
+    redriven = story(attempts=given_up, dead_letter=letter(9_000, how="redriven"))
+    assert (redriven.standing, "redriven by ana: why not" in [one.text for one in redriven.moments]) == ("Done.", True)
+    assert story(attempts=[*given_up, again], dead_letter=letter(9_000)).standing == "Done."
+    discarded = story(attempts=given_up, dead_letter=letter(9_000, how="discarded"))
+    assert discarded.standing == "Given up, a dead letter: used up; discarded by ana: why not"
 
 
 def test_a_replay_is_told_and_the_time_before_it_is_nobodys() -> None:
     told = story(
         steps=[step("payment", 1, 1_500, 1_600), step("payment", 3, 60_500, 60_600, generation=1)],
-        operations=[operation("Rewind", 60_000, 2, position=HERE, replay="r1")],
+        operations=[operation("rewind", 60_000, 2, position=HERE, replay="r1")],
         state=replace(done(), fence=3),
     )
     assert gaps(told)[-3:] == [
@@ -261,14 +262,14 @@ def test_a_replay_is_told_and_the_time_before_it_is_nobodys() -> None:
         ("waiting, start and cold start", 500),
         ("step payment", 100),
     ]
-    assert "Rewind, replay r1 by ana: why not" in [moment.text for moment in told.moments]
+    assert "rewind, replay r1 by ana: why not" in [moment.text for moment in told.moments]
     assert whats(told).count("done") == 2
 
 
 def test_a_replay_of_other_events_is_not_this_ones() -> None:
     told = story(
         steps=[step("payment", 1, 1_500, 1_600)],
-        operations=[operation("Rewind", 60_000, 1, position=at(1), replay="r1")],
+        operations=[operation("rewind", 60_000, 1, position=at(1), replay="r1")],
         state=replace(done(), fence=2),
     )
     assert "operation" not in whats(told)
@@ -297,6 +298,7 @@ def test_an_event_of_an_earlier_version_has_no_time_of_admission() -> None:
 
 def test_a_quarantined_record_has_a_story_too() -> None:
     record = {
+        "pk": "quarantine#2026-01-05",
         "sk": f"shard-1#{HERE}",
         "key": "k",
         "reason": "data",
@@ -307,7 +309,9 @@ def test_a_quarantined_record_has_a_story_too() -> None:
     told = tell_of_quarantined(record, Envelope("e", "/shop"))
     assert told.standing == "In quarantine as data: data.lines: is missing"
     assert gaps(told) == [("queue", 700)]
-    redriven = tell_of_quarantined(record | closed("redriven", 9_000), Envelope("e", "/shop"))
+    redriven = tell_of_quarantined(
+        record | {"closed": {"how": "redriven", "by": "ana", "at_ms": ms(9_000)}}, Envelope("e", "/shop")
+    )
     assert redriven.standing == "Out of quarantine, redriven; it was there as data: data.lines: is missing"
     assert gaps(redriven) == [("queue", 700), ("nothing under way", 8_300)]
 
@@ -335,12 +339,12 @@ MATERIAL = st.builds(
     ),
     attempts=st.lists(st.builds(attempt, FENCES, TIMES, TIMES, OUTCOMES, REASONS), max_size=4),
     steps=st.lists(st.builds(step, st.sampled_from(["payment", "inventory"]), FENCES, TIMES, TIMES), max_size=5),
-    duplicates=st.lists(st.builds(lambda at_ms: {"recorded_at_ms": ms(at_ms)}, TIMES), max_size=2),
+    duplicates=st.lists(st.builds(lambda at_ms: Duplicate(at(9), HERE, ms(at_ms)), TIMES), max_size=2),
     operations=st.lists(
-        st.builds(operation, st.sampled_from(["Hold", "Release", "Resume", "Skip", "Rewind"]), TIMES, FENCES),
+        st.builds(operation, st.sampled_from(["hold", "release", "resume", "skip", "rewind"]), TIMES, FENCES),
         max_size=3,
     ),
-    dead_letter=st.none() | st.builds(lambda at_ms: {"at_ms": ms(at_ms), "reason": "gone"}, TIMES),
+    dead_letter=st.none() | st.builds(letter, TIMES, how=st.sampled_from(["", "redriven", "discarded"])),
     earlier_ended_ms=st.none() | st.builds(ms, TIMES),
     lines=st.lists(LINES, max_size=6),
 )
@@ -359,7 +363,8 @@ def test_moments_are_in_order_and_gaps_cover_their_time_without_overlap(found: M
 
 def _written(found: Material) -> set[int]:
     """Every time that an item or a line holds."""
-    items = [found.event, *found.attempts, *found.steps, *found.duplicates, *found.operations, found.dead_letter or {}]
+    values: list[Any] = [*found.attempts, *found.steps, *found.duplicates, *found.operations]
+    items = [found.event, *map(asdict, values), asdict(found.dead_letter) if found.dead_letter else {}]
     kept = {value for item in items for name, value in item.items() if name.endswith("_ms")}
     of_state = {found.state.run.started_at_ms} if found.state.run else set()
     parked = {found.state.parked.at_ms} if found.state.parked else set()
@@ -400,7 +405,7 @@ def nasty() -> Story:
             state=parked,
             attempts=[attempt(1, 1_100, 2_000, reason=NASTY)],
             steps=[step(NASTY, 1, 1_200, 1_300)],
-            operations=[operation("Hold", 1_500, 1, by=NASTY, reason=NASTY)],
+            operations=[operation("hold", 1_500, 1, by=NASTY, reason=NASTY)],
             lines=[line(NASTY, 1_500, step=NASTY, error=NASTY, service=NASTY), line("step failed", 1_600, step=NASTY)],
             notes=[NASTY],
         )

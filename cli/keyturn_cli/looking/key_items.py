@@ -109,6 +109,8 @@ class DeadLetter:
     closed: str
     """How it was closed, by whom and why; empty while it is open."""
     is_redriven: bool
+    closed_at_ms: int
+    """0 while it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,8 +269,15 @@ def _step(item: Item) -> Step:
 def _dead_letter(item: Item) -> DeadLetter:
     closed = item.get("closed", {})
     how, by, because = closed.get("how", ""), closed.get("by", ""), closed.get("because", "")
-    told = f"{how} by {by}: {because}" if closed else ""
-    return DeadLetter(item["position"], item["route"], item["reason"], item["at_ms"], told, how == How.REDRIVEN)
+    return DeadLetter(
+        position=item["position"],
+        route=item["route"],
+        reason=item["reason"],
+        at_ms=item["at_ms"],
+        closed=f"{how} by {by}: {because}" if closed else "",
+        is_redriven=how == How.REDRIVEN,
+        closed_at_ms=closed.get("at_ms", 0),
+    )
 
 
 def _operation(item: Item) -> Operation:

@@ -7,6 +7,7 @@ logs.py         reads what all functions logged of it
 story.py        the values: moments, attempts, steps, gaps, lines
 telling.py      items and lines become a story: pure
 gaps.py         names the time between moments: pure
+reading_times.py  times as producers and operators write them
 standing.py     where the event stands now: pure
 text.py         a story for a terminal
 page.py         a story as a web page; drawing.py draws its timeline

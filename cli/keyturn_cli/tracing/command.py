@@ -13,6 +13,7 @@ from rich.console import Console
 
 from keyturn.adapters.clock import now_ms
 from keyturn_cli.errors import CliError
+from keyturn_cli.looking.times import as_json
 from keyturn_cli.options import (
     AsOutput,
     EndpointUrl,
@@ -30,11 +31,11 @@ from keyturn_cli.tracing.find import Finder, Scan, Wanted
 from keyturn_cli.tracing.items import Items
 from keyturn_cli.tracing.logs import Logs
 from keyturn_cli.tracing.page import page_of
+from keyturn_cli.tracing.reading_times import span_ms
 from keyturn_cli.tracing.scan import TableSize, scan_events
 from keyturn_cli.tracing.story import Story
 from keyturn_cli.tracing.telling import Item
 from keyturn_cli.tracing.text import print_story
-from keyturn_cli.tracing.wording import span_ms
 
 
 def trace(
@@ -89,6 +90,20 @@ def _write(path: Path, page: str) -> None:
 
 
 def content_of(story: Story) -> dict[str, Any]:
-    """A story as JSON: its values as they are, with the longest gap."""
-    gaps = [asdict(gap) | {"length_ms": gap.length_ms, "is_longest": gap == story.longest} for gap in story.gaps]
-    return asdict(story) | {"gaps": gaps}
+    """A story for programs: its values, with times in ISO 8601 too, and the longest gap."""
+    content: dict[str, Any] = _with_iso(asdict(story))
+    for told, gap in zip(content["gaps"], story.gaps, strict=True):
+        told.update(length_ms=gap.length_ms, is_longest=gap == story.longest)
+    return content
+
+
+def _with_iso(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_iso(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    content: dict[str, Any] = {}
+    for name, one in value.items():
+        is_time = name.endswith("_ms") and isinstance(one, int | None)
+        content |= as_json(name.removesuffix("_ms"), one) if is_time else {name: _with_iso(one)}
+    return content

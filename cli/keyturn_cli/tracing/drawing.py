@@ -9,8 +9,9 @@ from itertools import pairwise
 from math import sqrt
 from typing import Final, Self
 
+from keyturn_cli.looking.times import clock, lasting
+from keyturn_cli.looking.wording import one_line
 from keyturn_cli.tracing.story import Gap, Moment, Story, What
-from keyturn_cli.tracing.wording import length, printable, utc
 
 _LEFT: Final = 150
 _WIDTH: Final = 1_000
@@ -98,7 +99,7 @@ def draw(story: Story) -> str:
 
 def _gap_bars(story: Story, gaps: Sequence[Gap]) -> Iterator[_Bar]:
     for number, gap in enumerate(gaps, start=1):
-        title = f"{number}. {gap.label}: {length(gap.length_ms)}"
+        title = f"{number}. {gap.label}: {lasting(gap.length_ms)}"
         kind = f"gap {slug(gap.wait.name)}{' longest' if gap == story.longest else ''}"
         yield _Bar("time went into", gap.begins_ms, gap.ends_ms, kind, f"{number} {gap.label}", title)
 
@@ -110,7 +111,7 @@ def _attempt_bars(story: Story, moments: Sequence[Moment]) -> Iterator[_Bar]:
             ends_ms = max(times) if attempt.outcome else moments[-1].at_ms
             outcome = attempt.outcome or "under way"
             told = f"attempt {attempt.number}: {outcome.replace('_', ' ')}"
-            title = f"{told}, fence {attempt.fence}, {length(ends_ms - min(times))}"
+            title = f"{told}, fence {attempt.fence}, {lasting(ends_ms - min(times))}"
             why = attempt.evidence.replace("_", " ") or attempt.reason
             kind, label = f"attempt {slug(outcome)}", f"{attempt.number} {outcome.replace('_', ' ')}"
             yield _Bar("attempts", min(times), ends_ms, kind, label, f"{title}{f': {why}' if why else ''}")
@@ -118,7 +119,7 @@ def _attempt_bars(story: Story, moments: Sequence[Moment]) -> Iterator[_Bar]:
 
 def _step_bars(story: Story) -> Iterator[_Bar]:
     for step in story.steps:
-        took = length(step.ended_ms - step.began_ms)
+        took = lasting(step.ended_ms - step.began_ms)
         title = f"step {step.name}, attempt {step.attempt}, {took}"
         yield _Bar(_step_lane(step.name), step.began_ms, step.ended_ms, "step", "", title)
 
@@ -132,7 +133,7 @@ def _y(lane: int) -> float:
 
 
 def _text(text: str) -> str:
-    return escape(printable(text))
+    return escape(one_line(text))
 
 
 def _lane_name(name: str, lane: int) -> str:
@@ -165,7 +166,7 @@ def _drawn_failure(moment: Moment, scale: Scale, lane: int) -> str:
 
 
 def _drawn_mark(moment: Moment, scale: Scale) -> str:
-    title = f"{utc(moment.at_ms)}  {moment.text}"
+    title = f"{clock(moment.at_ms)}  {moment.text}"
     circle = f'<circle class="mark {slug(moment.what.value)}" cx="{scale.x(moment.at_ms):.1f}" cy="{_TOP + 9}" r="6"/>'
     return f"<g><title>{_text(title)}</title>{circle}</g>"
 
@@ -175,6 +176,6 @@ def _ticks(scale: Scale, moments: Sequence[Moment], gaps: Sequence[Gap], height:
     for at_ms in [*(gap.begins_ms for gap in gaps), gaps[-1].ends_ms]:
         x = scale.x(at_ms)
         if x - last >= _APART:
-            told = f"+{length(at_ms - moments[0].at_ms)}"
+            told = f"+{lasting(at_ms - moments[0].at_ms)}"
             yield f'<text class="tick" x="{x:.1f}" y="{height - 12}" text-anchor="middle">{told}</text>'
             last = x

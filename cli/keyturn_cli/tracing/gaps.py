@@ -105,10 +105,10 @@ class _Walk:
                 self.waits = Wait.HELD
 
     def _operate(self, command: str) -> None:
-        if command in {"Hold", "Release"}:
-            self.is_held = command == "Hold"
-        is_resumed = self.waits is Wait.PARKED and command.startswith("Resume")
-        is_rewound = self.waits is Wait.AFTER and command == "Rewind"
+        if command in {"hold", "release"}:
+            self.is_held = command == "hold"
+        is_resumed = self.waits is Wait.PARKED and command.startswith("resume")
+        is_rewound = self.waits is Wait.AFTER and command == "rewind"
         if self.fence == 0 and (is_resumed or is_rewound):
             self.waits = Wait.SLOT
 

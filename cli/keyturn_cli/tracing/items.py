@@ -6,29 +6,26 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final, Self
 
 from keyturn.adapters.keys import STATE, decode_state, partition
-from keyturn.adapters.outcomes import ATTEMPT, OPERATION
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.table import Table
 from keyturn.core.event import identity_hash
 from keyturn.core.log_entry import PayloadReference
-from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState
 from keyturn.errors import StoreError
+from keyturn_cli.looking.key_items import Event, KeyItems, Step, Stretch
 from keyturn_cli.target import Target
 from keyturn_cli.tracing.standing import run_of
 from keyturn_cli.tracing.telling import Envelope, Item, Material
 
 EVENT: Final = "event#"
-_STEP: Final = "step#"
-_DUPLICATE: Final = "duplicate#"
 _IDENTITY: Final = "id#"
 
-_ATTEMPTS_READ_MAX: Final = 500
-"""Attempt records at or before the event's position: those of runs that it was part of are among the last."""
+_OPERATIONS_READ_MAX: Final = 500
 _EARLIER_STEPS_READ_MAX: Final = 20
 _QUARANTINE_READ_A_DAY_MAX: Final = 2_000
 """Records of one day that are looked through: a few megabytes."""
@@ -58,7 +55,8 @@ class Items:
 
     def log(self, key: str) -> Iterator[Item]:
         """A key's log, in order."""
-        return self._within(key, EVENT)
+        arguments = {"KeyConditionExpression": "pk = :pk AND begins_with(sk, :event)", "ConsistentRead": True}
+        return self.table.query(arguments, {"pk": partition(key), "event": EVENT})
 
     def quarantined(self, since_ms: int, now_ms: int) -> Iterator[Item]:
         """The records in quarantine that arrived since a time, the latest day first."""
@@ -83,60 +81,42 @@ class Items:
     def material(self, key: str, event: Item) -> Material:
         """Read everything else that is kept of an event; the state first, see Material."""
         position = Position(event["sk"].removeprefix(EVENT))
-        state = self._state(key)
+        state, items, here = self._state(key), KeyItems(self.table, key), Stretch.through(position, position)
+        stands = Event(position, event["type"], event["flow_id"], event["arrived_at_ms"])
         return Material(
             position=position,
             event=event,
             envelope=self.envelope(event),
             state=state,
-            attempts=[item for item in self._attempts(key, position) if item["last"] >= position],
-            steps=list(self._within(key, f"{_STEP}{position}#", without="result")),
-            duplicates=[item for item in self._within(key, _DUPLICATE) if item["of"] == position],
-            operations=list(self._within(key, OPERATION)),
-            dead_letter=self._dead_letter(key, position, event["arrived_at_ms"]),
+            attempts=[attempt for attempt in items.attempts(here) if attempt.covers(position)],
+            steps=items.steps(here),
+            duplicates=[one for one in items.duplicates(Stretch(low=position)) if one.of == position],
+            operations=items.operations(_OPERATIONS_READ_MAX),
+            dead_letter=items.dead_letters([stands]).get(position),
             earlier_ended_ms=self._earlier_ended_ms(key, position),
         )
 
     def firsts_of(self, found: Material) -> set[str]:
         """Where the runs begin that an event was part of: their log lines carry that position and its flow id."""
-        run, fences = run_of(found.state, found.position), {item["fence"] for item in found.steps}
-        firsts: set[str] = {found.position, *(item["sk"].split("#")[1] for item in found.attempts)}
-        for item in self._steps_before(found.state.key, found.position, _ATTEMPTS_READ_MAX) if fences else ():
-            if item["fence"] not in fences:
+        run, fences = run_of(found.state, found.position), {step.fence for step in found.steps}
+        firsts: set[str] = {found.position, *(attempt.first for attempt in found.attempts)}
+        for step in self._steps_before(found.state.key, found.position) if fences else ():
+            if step.fence not in fences:
                 break
-            firsts.add(item["sk"].split("#")[1])
+            firsts.add(step.position)
         return firsts | {run.slice.first} if run else firsts
 
     def _state(self, key: str) -> KeyState:
         item = self.table.get(partition(key), STATE)
         return decode_state(key, item) if item else KeyState(key)
 
-    def _attempts(self, key: str, position: Position) -> Iterator[Item]:
-        return self._before(key, ATTEMPT, f"{ATTEMPT}{position}#~", _ATTEMPTS_READ_MAX)
-
-    def _steps_before(self, key: str, position: Position, limit: int) -> Iterator[Item]:
-        return self._before(key, _STEP, f"{_STEP}{position}", limit)
+    def _steps_before(self, key: str, position: Position) -> Iterator[Step]:
+        steps = KeyItems(self.table, key).steps_backwards(position)
+        return (step for step in steps if step.position < position)
 
     def _earlier_ended_ms(self, key: str, position: Position) -> int | None:
-        ended = [item["ended_at_ms"] for item in self._steps_before(key, position, _EARLIER_STEPS_READ_MAX)]
-        return max(ended, default=None)
-
-    def _dead_letter(self, key: str, position: str, arrived_at_ms: int) -> Item | None:
-        day = datetime.fromtimestamp(arrived_at_ms / 1000, UTC).date()
-        return self.table.get(f"deadletter#{day}", f"{key_hash(key)}#{position}")
-
-    def _before(self, key: str, low: str, high: str, limit: int) -> Iterator[Item]:
-        arguments = {
-            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
-            "ConsistentRead": True,
-            "ScanIndexForward": False,
-        }
-        return self.table.query(arguments, {"pk": partition(key), "low": low, "high": high}, limit)
-
-    def _within(self, key: str, prefix: str, without: str = "") -> Iterator[Item]:
-        arguments = {"KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)", "ConsistentRead": True}
-        for item in self.table.query(arguments, {"pk": partition(key), "prefix": prefix}):
-            yield {name: value for name, value in item.items() if name != without}
+        steps = islice(self._steps_before(key, position), _EARLIER_STEPS_READ_MAX)
+        return max((step.ended_at_ms for step in steps), default=None)
 
 
 def _text(value: Any) -> str:

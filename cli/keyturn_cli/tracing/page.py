@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Final
 
+from keyturn_cli.looking.times import clock, lasting
+from keyturn_cli.looking.wording import one_line
 from keyturn_cli.tracing.drawing import draw, slug
 from keyturn_cli.tracing.story import Gap, Line, Moment, Story, What
 from keyturn_cli.tracing.text import shown
-from keyturn_cli.tracing.wording import length, printable, utc
 
 _STYLE: Final = """
 :root{--back:#fff;--text:#1d2433;--dim:#667085;--line:#e3e6ec;--panel:#f7f8fa;--red:#d33a3a;--green:#2c9a5b;--blue:#3b74d9;
@@ -82,7 +83,7 @@ def page_of(story: Story) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(printable(text))
+    return escape(one_line(text))
 
 
 def _facts(story: Story) -> str:
@@ -124,7 +125,7 @@ def _gap(gap: Gap, number: int, percent: float, *, is_longest: bool) -> str:
     share = f'<td class="share"><div style="width:{percent:.1f}%"></div></td>'
     return (
         f'<tr{row}><td class="number">{number}</td><td class="text">{name}</td>'
-        f'<td class="number">{length(gap.length_ms)}</td>{share}</tr>'
+        f'<td class="number">{lasting(gap.length_ms)}</td>{share}</tr>'
     )
 
 
@@ -136,7 +137,7 @@ def _moments(story: Story) -> Iterator[str]:
 def _moment(moment: Moment) -> str:
     colour = _COLOURS.get(moment.what, "")
     return (
-        f'<tr class="{slug(moment.what.value)}"><td class="time">{utc(moment.at_ms)}</td>'
+        f'<tr class="{slug(moment.what.value)}"><td class="time">{clock(moment.at_ms)}</td>'
         f'<td class="text {colour}">{_text(moment.text)}</td><td class="is-dim">{_text(moment.source)}</td></tr>'
     )
 
@@ -145,7 +146,7 @@ def _lines(lines: Iterable[Line]) -> Iterator[str]:
     for line in lines:
         fields = " ".join(f"{name}={value}" for name, value in shown(line).items())
         cells = (
-            ("time", utc(line.at_ms)),
+            ("time", clock(line.at_ms)),
             (_LEVELS.get(line.level, ""), line.level),
             ("", line.service),
             ("", line.message),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState, Phase, Run, WaitsFor
-from keyturn_cli.tracing.wording import utc
+from keyturn_cli.looking.times import clock
 
 
 def is_finished(state: KeyState, position: Position) -> bool:
@@ -43,7 +43,7 @@ def _is_replayed(state: KeyState, position: Position) -> bool:
 def _of_run(state: KeyState, run: Run) -> str:
     match state.phase:
         case Phase.RUNNING:
-            return f"Running: attempt {run.attempt}, until {utc(run.deadline_ms)} at the latest."
+            return f"Running: attempt {run.attempt}, until {clock(run.deadline_ms)} at the latest."
         case Phase.PARKED:
             return _parked(state)
         case _:
@@ -63,16 +63,16 @@ def _ahead(state: KeyState) -> str:
 
 def _parked(state: KeyState) -> str:
     parked = state.parked
-    return f"Parked since {utc(parked.at_ms)}: {parked.reason}" if parked is not None else "Parked."
+    return f"Parked since {clock(parked.at_ms)}: {parked.reason}" if parked is not None else "Parked."
 
 
 def _waits(state: KeyState) -> str:
     match state.waits_for:
         case WaitsFor.TIME:
-            return f"waits until {utc(state.not_before_ms)}."
+            return f"waits until {clock(state.not_before_ms)}."
         case WaitsFor.RELEASE if state.hold is not None:
             hold = state.hold
-            return f"is held since {utc(hold.at_ms)} by {hold.by}: {hold.reason}"
+            return f"is held since {clock(hold.at_ms)} by {hold.by}: {hold.reason}"
         case WaitsFor.RELEASE:
             return f"is held with its route {state.held_route!r}."
         case _:

@@ -6,21 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from keyturn.adapters.open_items import How
+from keyturn.adapters.open_items import id_of
 from keyturn.core.commands import Evidence
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState, Phase
+from keyturn_cli.looking import key_items
 from keyturn_cli.tracing.gaps import gaps_between
+from keyturn_cli.tracing.reading_times import from_rfc3339
 from keyturn_cli.tracing.standing import is_finished, run_of, standing
 from keyturn_cli.tracing.story import SUCCEEDED, Attempt, Line, Moment, Step, Story, Subject, What
-from keyturn_cli.tracing.wording import from_rfc3339
 
 Item = Mapping[str, Any]
 
 _EVIDENCE: Final = frozenset(Evidence)
 _STEP_TROUBLES: Final = {"step failed": "failed", "step failed for good": "failed for good", "step refused": "refused"}
-_ENDS_PARKING: Final = frozenset({"Resume", "ResumeFresh", "Skip"})
-_REPLAYS: Final = frozenset({"Rewind", "CancelReplay"})
+_ENDS_PARKING: Final = frozenset({"resume", "resume-fresh", "skip"})
+_REPLAYS: Final = frozenset({"rewind", "cancel-replay"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,11 @@ class Material:
     event: Item
     envelope: Envelope
     state: KeyState
-    attempts: Sequence[Item] = ()
-    steps: Sequence[Item] = ()
-    duplicates: Sequence[Item] = ()
-    operations: Sequence[Item] = ()
-    dead_letter: Item | None = None
+    attempts: Sequence[key_items.Attempt] = ()
+    steps: Sequence[key_items.Step] = ()
+    duplicates: Sequence[key_items.Duplicate] = ()
+    operations: Sequence[key_items.Operation] = ()
+    dead_letter: key_items.DeadLetter | None = None
     earlier_ended_ms: int | None = None
     """When the last step of the key's events before this one ended."""
     lines: Sequence[Line] = ()
@@ -83,45 +84,43 @@ def _is_behind(found: Material) -> bool:
 
 def tell_of_quarantined(item: Item, envelope: Envelope, lines: Sequence[Line] = ()) -> Story:
     """Tell the story of a record that never became an event."""
-    source = "quarantined record"
+    source, closed = "quarantined record", item.get("closed", {})
+    told = f"{closed['how']} by {closed.get('by', '')}: {closed.get('because', '')}" if closed else ""
     moments = (
         Moment(item["arrived_at_ms"], What.PUT, "put into the stream", source),
         Moment(item["quarantined_at_ms"], What.QUARANTINED, f"quarantined: {item['reason']}", source),
-        *_of_closing(item, source),
+        *_of_closing(closed.get("at_ms", 0), told, source),
     )
     detail = f": {item['detail']}" if item.get("detail") else ""
-    place = f"Out of quarantine, {item['closed']['how']}; it was there" if "closed" in item else "In quarantine"
+    place = f"Out of quarantine, {closed['how']}; it was there" if closed else "In quarantine"
     return Story(
         subject=Subject(item["key"], item["sk"].rpartition("#")[2], id=envelope.id, source=envelope.source),
         standing=f"{place} as {item['reason']}{detail}",
         moments=moments,
         gaps=gaps_between(moments),
         lines=tuple(lines),
+        notes=(f"its bytes: keyturn quarantine show {id_of((item['pk'], item['sk']))}",),
     )
+
+
+def _of_closing(at_ms: int, told: str, source: str) -> Iterator[Moment]:
+    """What a person did with a quarantined record or a dead letter."""
+    if told:
+        yield Moment(at_ms, What.OPERATION, told, source, name=told.partition(" ")[0])
 
 
 def _given_up(found: Material, moments: Sequence[Moment]) -> str | None:
     """Why the event is a dead letter; None if it is none, or was run again since."""
     letter = found.dead_letter
-    if letter is None or any(moment.what is What.DONE and moment.at_ms > letter["at_ms"] for moment in moments):
+    if letter is None or letter.is_redriven:
         return None
-    how = letter.get("closed", {}).get("how")
-    if how == How.REDRIVEN:
+    if any(moment.what is What.DONE and moment.at_ms > letter.at_ms for moment in moments):
         return None
-    return f"{letter['reason']}{', and discarded' if how else ''}"
+    return f"{letter.reason}; {letter.closed}" if letter.closed else letter.reason
 
 
-def _of_closing(item: Item, source: str) -> Iterator[Moment]:
-    """What a person did with a quarantined record or a dead letter."""
-    if "closed" in item:
-        closed = item["closed"]
-        told = f"{closed['how']} by {closed['by']}: {closed.get('because', '')}"
-        yield Moment(closed["at_ms"], What.OPERATION, told, source, name=closed["how"])
-
-
-def _step(item: Item) -> Step:
-    _, _position, generation, name = item["sk"].split("#", 3)
-    return Step(name, int(generation), item["fence"], item["attempt"], item["began_at_ms"], item["ended_at_ms"])
+def _step(stored: key_items.Step) -> Step:
+    return Step(stored.name, stored.generation, stored.fence, stored.attempt, stored.began_at_ms, stored.ended_at_ms)
 
 
 def _attempts(found: Material, steps: Sequence[Step]) -> tuple[Attempt, ...]:
@@ -132,19 +131,18 @@ def _attempts(found: Material, steps: Sequence[Step]) -> tuple[Attempt, ...]:
     return tuple(_settled(found, known[fence]) for fence in sorted(known))
 
 
-def _recorded(item: Item) -> Attempt:
-    _, first, fence = item["sk"].split("#")
-    reason = item["reason"]
+def _recorded(record: key_items.Attempt) -> Attempt:
+    is_dead = record.reason in _EVIDENCE
     return Attempt(
-        fence=int(fence),
-        number=item["attempt"],
-        began_ms=item["started_at_ms"],
-        ended_ms=item["ended_at_ms"],
-        outcome=item["outcome"],
-        reason="" if reason in _EVIDENCE else reason,
-        evidence=reason if reason in _EVIDENCE else "",
-        generation=item.get("generation", 0),
-        first=first,
+        fence=record.fence,
+        number=record.number,
+        began_ms=record.started_at_ms,
+        ended_ms=record.ended_at_ms,
+        outcome=record.outcome,
+        reason="" if is_dead else record.reason,
+        evidence=record.reason if is_dead else "",
+        generation=record.generation,
+        first=record.first,
         began_by="attempt record",
         ended_by="attempt record",
     )
@@ -211,8 +209,8 @@ def _moments(found: Material, attempts: Sequence[Attempt], steps: Sequence[Step]
     yield from _of_waiting(found, attempts, steps)
     letter = found.dead_letter
     if letter:
-        yield Moment(letter["at_ms"], What.DEAD_LETTERED, f"given up: {letter['reason']}", "dead letter")
-        yield from _of_closing(letter, "dead letter")
+        yield Moment(letter.at_ms, What.DEAD_LETTERED, f"given up: {letter.reason}", "dead letter")
+        yield from _of_closing(letter.closed_at_ms, letter.closed, "dead letter")
 
 
 def _of_event(found: Material) -> Iterator[Moment]:
@@ -256,28 +254,28 @@ def _of_attempt(attempt: Attempt, steps: Sequence[Step]) -> Iterator[Moment]:
         yield Moment(ended_ms, What.DONE, "done, as far as its last step tells", "step result", fence)
 
 
-def _of_duplicates(items: Sequence[Item]) -> Iterator[Moment]:
-    for item in items:
-        yield Moment(item["recorded_at_ms"], What.DUPLICATE, "came again and was dropped as a duplicate", "duplicate")
+def _of_duplicates(duplicates: Sequence[key_items.Duplicate]) -> Iterator[Moment]:
+    for one in duplicates:
+        yield Moment(one.recorded_at_ms, What.DUPLICATE, "came again and was dropped as a duplicate", "duplicate")
 
 
 def _of_operations(found: Material, attempts: Sequence[Attempt]) -> Iterator[Moment]:
-    for item in found.operations:
-        if _concerns(item, found, attempts):
-            replay = f", replay {item['replay']}" if item.get("replay") else ""
-            told = f"{item['command']}{replay} by {item['by']}: {item['reason']}"
-            yield Moment(item["at_ms"], What.OPERATION, told, "operation", name=item["command"])
+    for one in found.operations:
+        if _concerns(one, found, attempts):
+            replay = f", replay {one.replay}" if one.replay else ""
+            told = f"{one.command}{replay} by {one.by}: {one.reason}"
+            yield Moment(one.at_ms, What.OPERATION, told, "operation", name=one.command)
 
 
-def _concerns(operation: Item, found: Material, attempts: Sequence[Attempt]) -> bool:
+def _concerns(operation: key_items.Operation, found: Material, attempts: Sequence[Attempt]) -> bool:
     """Whether what a person did to the key had to do with the event: while it was unfinished, or to run it again."""
-    if operation["at_ms"] < found.event["arrived_at_ms"]:
+    if operation.at_ms < found.event["arrived_at_ms"]:
         return False
-    is_before_an_attempt = any(attempt.fence > operation["fence"] for attempt in attempts)
-    if operation["command"] in _REPLAYS and operation.get("position", "") > found.position:
+    if operation.command in _REPLAYS and operation.position > found.position:
         return False
+    is_before_an_attempt = any(attempt.fence > operation.fence for attempt in attempts)
     failed = {attempt.fence for attempt in attempts if attempt.outcome not in {"", SUCCEEDED}}
-    is_of_an_attempt = operation["fence"] in failed and operation["command"] in _ENDS_PARKING
+    is_of_an_attempt = operation.fence in failed and operation.command in _ENDS_PARKING
     return is_before_an_attempt or is_of_an_attempt or not is_finished(found.state, found.position)
 
 
@@ -288,7 +286,7 @@ def _of_parkings(found: Material, attempts: Sequence[Attempt]) -> Iterator[Momen
         yield Moment(
             parked.at_ms, What.PARKED, f"{'' if is_own else 'its key is '}parked: {parked.reason}", "key state"
         )
-    ended = {operation["fence"] for operation in found.operations if operation["command"] in _ENDS_PARKING}
+    ended = {operation.fence for operation in found.operations if operation.command in _ENDS_PARKING}
     for attempt in attempts:
         if attempt.fence in ended and attempt.ended_ms is not None and attempt.outcome != SUCCEEDED:
             why = attempt.evidence.replace("_", " ") or attempt.reason

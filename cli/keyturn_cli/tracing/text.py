@@ -8,8 +8,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
+from keyturn_cli.looking.times import clock, lasting
+from keyturn_cli.looking.wording import one_line
 from keyturn_cli.tracing.story import Gap, Line, Story, Wait, What
-from keyturn_cli.tracing.wording import length, printable, utc
 
 _TOLD_ONCE: Final = frozenset({"flow_id", "key", "position", "cold_start", "route", "execution"})
 
@@ -40,14 +41,14 @@ def _head(story: Story) -> Iterator[Text]:
     told = (("source", subject.source), ("type", subject.type))
     yield Text.assemble(
         "Event ",
-        (printable(subject.id) or "without an id", "bold"),
-        *(f", {name} {printable(value)}" for name, value in told if value),
+        (one_line(subject.id) or "without an id", "bold"),
+        *(f", {name} {one_line(value)}" for name, value in told if value),
     )
     yield Text(f"  key      {subject.key!r}")
     yield Text(f"  position {subject.position}")
     if subject.flow_id:
-        yield Text(f"  flow id  {printable(subject.flow_id)}")
-    yield Text(printable(story.standing), style="bold")
+        yield Text(f"  flow id  {one_line(subject.flow_id)}")
+    yield Text(one_line(story.standing), style="bold")
     yield Text()
 
 
@@ -56,9 +57,9 @@ def _timeline(story: Story) -> Iterator[Text]:
     put_ms = next((moment.at_ms for moment in story.moments if moment.what is What.PUT), 0)
     gaps = {gap.begins_ms: gap for gap in story.gaps}
     for place, moment in enumerate(story.moments):
-        since = f"{'-' if moment.at_ms < put_ms else '+'}{length(abs(moment.at_ms - put_ms))}"
-        what = Text(printable(moment.text), style=_COLOURS.get(moment.what, ""))
-        yield Text.assemble((utc(moment.at_ms), "dim"), f"  {since:>10}   ", what)
+        since = f"{'-' if moment.at_ms < put_ms else '+'}{lasting(abs(moment.at_ms - put_ms))}"
+        what = Text(one_line(moment.text), style=_COLOURS.get(moment.what, ""))
+        yield Text.assemble((clock(moment.at_ms), "dim"), f"  {since:>10}   ", what)
         gap = gaps.get(moment.at_ms)
         is_last_of_its_time = story.moments[place + 1 : place + 2] and story.moments[place + 1].at_ms > moment.at_ms
         if gap is not None and is_last_of_its_time:
@@ -69,7 +70,7 @@ def _timeline(story: Story) -> Iterator[Text]:
 def _gap(gap: Gap, *, is_longest: bool) -> Text:
     style = "dim" if gap.wait in {Wait.STREAM, Wait.AFTER} else "bold yellow" if is_longest else "dim"
     mark = "   <- the longest" if is_longest else ""
-    return Text(f"{'':37}| {length(gap.length_ms):>8}  {printable(gap.label)}{mark}", style=style)
+    return Text(f"{'':37}| {lasting(gap.length_ms):>8}  {one_line(gap.label)}{mark}", style=style)
 
 
 def _lines(story: Story) -> Iterator[Text]:
@@ -77,13 +78,13 @@ def _lines(story: Story) -> Iterator[Text]:
         return
     yield Text(f"Log lines of all functions ({len(story.lines)})", style="dim")
     for line in story.lines:
-        fields = printable(" ".join(f"{name}={value}" for name, value in shown(line).items()))
-        level = Text(printable(f"{line.level:<8}"), style=_LEVELS.get(line.level, ""))
+        fields = one_line(" ".join(f"{name}={value}" for name, value in shown(line).items()))
+        level = Text(one_line(f"{line.level:<8}"), style=_LEVELS.get(line.level, ""))
         yield Text.assemble(
-            (utc(line.at_ms), "dim"),
+            (clock(line.at_ms), "dim"),
             "  ",
             level,
-            printable(f"{line.service:<13} {line.message}"),
+            one_line(f"{line.service:<13} {line.message}"),
             (f"  {fields}", "dim"),
         )
     yield Text()
@@ -91,7 +92,7 @@ def _lines(story: Story) -> Iterator[Text]:
 
 def _notes(story: Story) -> Iterator[Text]:
     for note in story.notes:
-        yield Text(f"Note: {printable(note)}.", style="dim")
+        yield Text(f"Note: {one_line(note)}.", style="dim")
 
 
 def shown(line: Line) -> Mapping[str, Any]:
