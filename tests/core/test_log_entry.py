@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from keyturn.core.log_entry import LogEntry, PayloadReference, cut_slice, execut
 from keyturn.core.positions import position
 from keyturn.core.route import Batch, Kind, Route, Routes
 from keyturn.core.run_header import RunHeader
-from keyturn.core.state import KeyState, Run
+from keyturn.core.state import KeyState, Replay, Run, Span
 from keyturn.core.task import Task
 from keyturn.limits import EVENT_INLINE_BYTES_MAX, EXECUTION_INPUT_BYTES_MAX, RUN_INLINE_BYTES_MAX
 from tests.core.world import route
@@ -91,6 +92,58 @@ def test_an_executions_input_always_fits(key: str, count: int, fill: str) -> Non
     written = execution_input(KeyState(key), run, taken, found)
     assert len(written.encode("utf-8", "surrogatepass")) < EXECUTION_INPUT_BYTES_MAX * 0.9
     assert written == execution_input(KeyState(key), run, taken, found)
+
+
+def header_of(state: KeyState, run: Run, by: Route) -> RunHeader:
+    return RunHeader.from_input(json.loads(execution_input(state, run, [entry(1)], by))["run"])
+
+
+@pytest.mark.parametrize(
+    ("generation", "of_run", "is_replaying", "counted"),
+    [
+        (0, 0, False, (0, 0)),
+        (3, 0, False, (0, 0)),
+        (3, 0, True, (0, 3)),
+        (3, 2, True, (2, 3)),
+        (3, 3, False, (3, 3)),
+    ],
+    ids=["never replayed", "replayed before", "plain replay", "fresh replay", "resumed afresh"],
+)
+def test_an_executions_input_says_which_generations_results_count(
+    generation: int, of_run: int, is_replaying: bool, counted: tuple[int, int]
+) -> None:
+    """Any that was ever made in a plain replay, those of the asked generation or later in a fresh one, the first
+    outside: no event that was never replayed pays for reading more."""
+    run, by = run_of([entry(1)], routes())
+    spans = (Span(position(1, "1"), position(1, "1")),)
+    replay = Replay("r", 1, of_run, spans) if is_replaying else None
+    state = KeyState("k", fence=7, generation=generation, replay=replay)
+    header = header_of(state, replace(run, generation=of_run), by)
+    assert (header.generation, header.generation_latest) == counted
+
+
+def test_a_replay_that_is_only_noted_changes_nothing_for_the_run_under_way() -> None:
+    """Its input is the same when it is started again."""
+    run, by = run_of([entry(1)], routes())
+    noted = Replay("r", 1, 1, (Span(position(1, "1"), position(1, "1")),), is_noted=True)
+    before = KeyState("k", fence=7)
+    after = replace(before, generation=1, replay=noted)
+    assert execution_input(before, run, [entry(1)], by) == execution_input(after, run, [entry(1)], by)
+
+
+def test_an_executions_input_says_how_long_a_heartbeat_may_ask_for() -> None:
+    """As long as an attempt has from its start."""
+    run, by = run_of([entry(1)], routes())
+    assert header_of(KeyState("k"), replace(run, started_at_ms=5, deadline_ms=20_005), by).run_timeout_ms == 20_000
+
+
+def test_an_input_that_the_version_before_wrote_is_read() -> None:
+    """It is in flight while a deploy goes on: one generation counts, and no heartbeat extends it."""
+    run, by = run_of([entry(1)], routes())
+    written = json.loads(execution_input(KeyState("k", fence=7), replace(run, generation=2), [entry(1)], by))["run"]
+    del written["generation_latest"], written["run_timeout_ms"]
+    header = RunHeader.from_input(written)
+    assert (header.generation, header.generation_latest, header.run_timeout_ms) == (2, 2, 0)
 
 
 def test_a_reference_of_a_later_format_is_read() -> None:

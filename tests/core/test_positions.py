@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.positions import position, sequence_number_of
+from keyturn.core.positions import Position, position, predecessor, sequence_number_of
 
 SEQUENCE = "49590338271490256608559692538361571095921575989136588898"
 PLACES = st.tuples(st.integers(0, 9999), st.integers(0, 10**56 - 1), st.integers(0, 999_999))
@@ -24,6 +24,32 @@ def test_a_position_gives_its_sequence_number_back(place: tuple[int, int, int]) 
     """As Kinesis wrote it, for a partial failure's answer."""
     epoch, number, sub = place
     assert sequence_number_of(position(epoch, str(number), sub)) == str(number)
+
+
+@given(PLACES, PLACES)
+def test_nothing_stands_between_a_position_and_its_predecessor(
+    one: tuple[int, int, int], other: tuple[int, int, int]
+) -> None:
+    """So that a cursor there has exactly the event at the position before it."""
+    place, another = (position(epoch, str(number), sub) for epoch, number, sub in (one, other))
+    before = predecessor(place)
+    assert before < place
+    assert another >= place or another <= before
+
+
+@pytest.mark.parametrize(
+    ("place", "before"),
+    [
+        (position(1, "7", 3), position(1, "7", 2)),
+        (position(1, "7"), position(1, "6", 999_999)),
+        (position(1, "0"), position(0, "9" * 56, 999_999)),
+        (position(0, "0"), ""),
+    ],
+    ids=["within a record", "the record before", "the stream before", "the very first"],
+)
+def test_a_predecessor_borrows_from_what_stands_before_it(place: str, before: str) -> None:
+    """As digits do."""
+    assert predecessor(Position(place)) == before
 
 
 def test_a_position_is_made_of_fixed_widths() -> None:

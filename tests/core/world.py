@@ -1,21 +1,30 @@
 """A small world around the pure protocol: keys, executions, workers with Lambdas that outlive their tasks, and a clock.
 
-Everything that the shell would do happens here in plain values, so that a test can do it late, twice or never.
+Everything that the shell would do happens here in plain values, so that a test can do it late, twice or never. Beside
+each key's state stands its agenda: what is to be run, in order, as the commands that were accepted say. It is kept
+without the protocol's help, and held against it after every change.
 """
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from keyturn.core import commands as ask
-from keyturn.core.actions import Action, DivertPending, Record, RecordDeadLetter, StartRun
+from keyturn.core.actions import Action, DivertPending, RecordDeadLetter, StartRun
+from keyturn.core.log_entry import execution_input
 from keyturn.core.positions import Position, position
 from keyturn.core.protocol import Rules, Transition, transition
 from keyturn.core.route import Backoff, Batch, Exhaustion, Kind, Route
-from keyturn.core.state import KeyState, Phase, Run, Slice, WaitsFor, violations
+from keyturn.core.run_header import RunHeader
+from keyturn.core.state import KeyState, Phase, Replay, Run, Slice, passed, rewound, to_run, violations
 
 WORKER_TIMEOUT_MS = 3_000
+RUN_TIMEOUT_MS = 20_000
 RULES = Rules(clock_margin_ms=1_000)
 SKEW_MS = 400
 """Half the margin less a bit: how far the clock of any function may be off, either way."""
+OPERATOR = ask.Operator("somebody", "because")
 
 
 def route(exhaustion: Exhaustion = Exhaustion.PARK, kind: Kind = Kind.STANDARD, batch: int = 1) -> Route:
@@ -26,7 +35,7 @@ def route(exhaustion: Exhaustion = Exhaustion.PARK, kind: Kind = Kind.STANDARD, 
         workflow="sample",
         kind=kind,
         schema=None,
-        run_timeout_s=20,
+        run_timeout_s=RUN_TIMEOUT_MS // 1000,
         worker_timeout_s=WORKER_TIMEOUT_MS // 1000,
         max_attempts=2,
         backoff=Backoff(1, 2.0, 10),
@@ -43,6 +52,8 @@ class Effect:
     key: str
     position: Position
     fence: int
+    generation: int
+    """Under which its result is stored."""
     ends_by_ms: int
     has_ended: bool = False
 
@@ -57,10 +68,29 @@ class Execution:
 
     key: str
     run: Run
-    fence: int
+    header: RunHeader
     execution_id: str
     effects: list[Effect] = field(default_factory=list)
+    has_begun: bool = False
     has_finished: bool = False
+
+    @property
+    def fence(self) -> int:
+        """The fence of its attempt."""
+        return self.header.fence
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One event that is to be run."""
+
+    position: Position
+    replay: str = ""
+    """Of the replay that runs it again; empty for its first turn."""
+    since_fence: int = 0
+    """What an attempt of this fence or an older one did was not for this turn."""
+    generation: int = 0
+    """Results of this generation or a later one count."""
 
 
 @dataclass
@@ -69,9 +99,21 @@ class Key:
 
     state: KeyState
     log: list[Position] = field(default_factory=list)
-    admitted: int = 0
+    agenda: list[Turn] = field(default_factory=list)
+    """What is admitted and not done, or to be done again, in order."""
+    noted: list[Turn] = field(default_factory=list)
+    """Turns of a replay that begins when what runs or waits to be tried again has passed."""
     succeeded: set[Position] = field(default_factory=set)
     dead: set[Position] = field(default_factory=set)
+    finished: int = 0
+    results: set[tuple[Position, int]] = field(default_factory=set)
+    """Stored step results, by generation."""
+    replays: set[str] = field(default_factory=set)
+
+
+def furthest(state: KeyState) -> Position:
+    """Tell up to where the key has ever been finished."""
+    return state.replay.resume_at if state.replay is not None and not state.replay.is_noted else state.cursor
 
 
 class World:
@@ -81,6 +123,8 @@ class World:
         """Start with keys that have never been seen."""
         self.now_ms = 1_000_000
         self.route = the_route
+        self.is_route_held = False
+        self.has_route = True
         self.keys = {key: Key(KeyState(key)) for key in keys}
         self.executions: list[Execution] = []
         self.effects: list[Effect] = []
@@ -104,28 +148,118 @@ class World:
         if decided.refusal is None:
             if loaded.version != held.state.version:
                 return Transition(held.state)
-            self._note(key, held, loaded, decided)
+            self._check_start(loaded, command, decided.state, self.now_ms + skew_ms)
             held.state = replace(decided.state, version=loaded.version + 1)
+            self._note(held, loaded, command, decided)
         assert violations(held.state) == [], (command, held.state)
         if not loses_actions:
             for action in decided.actions:
                 self.carry_out(key, action)
         return decided
 
-    def _note(self, key: str, held: Key, loaded: KeyState, decided: Transition) -> None:
-        self._note_dead(held, decided.records)
-        passed = [place for place in held.log if loaded.cursor < place <= decided.state.cursor]
-        for place in passed:
-            done = [effect for effect in self.effects if (effect.key, effect.position) == (key, place)]
-            if place not in held.dead:
-                assert any(effect.has_ended for effect in done), f"{key}: cursor passed {place}, which nobody did"
-                held.succeeded.add(place)
+    def _check_start(self, loaded: KeyState, command: ask.Command, decided: KeyState, now_ms: int) -> None:
+        """A run is claimed only where nothing forbids it: no hold, no time to come."""
+        if decided.fence == loaded.fence:
+            return
+        assert decided.fence == loaded.fence + 1
+        assert decided.hold is None, f"a held key started a run: {command}"
+        assert not self.is_route_held, f"a run of a held route was started: {command}"
+        assert now_ms >= max(loaded.not_before_ms, decided.not_before_ms), f"a run was started too early: {command}"
 
-    def _note_dead(self, held: Key, records: tuple[Record, ...]) -> None:
-        for record in records:
+    def _note(self, held: Key, loaded: KeyState, command: ask.Command, decided: Transition) -> None:
+        """Keep the agenda as the command says, then hold it against what the key's state says."""
+        match command:
+            case ask.Admit():
+                held.agenda += [Turn(place) for place in held.log if loaded.tail < place <= command.tail]
+            case ask.Finish() if command.ending.outcome is ask.Outcome.SUCCEEDED:
+                self._succeed(held, loaded)
+            case ask.Divert():
+                self._give_up(held, [turn for turn in held.agenda if turn.position <= command.through])
+            case ask.Rewind():
+                self._rewind(held, loaded, command)
+            case ask.CancelReplay():
+                self._cancel(held, loaded)
+            case ask.Resume(is_fresh=True):
+                self._regenerate(held, loaded, held.state.generation)
+            case ask.Claim() if loaded.run is not None and held.state.run is None:
+                # Its route is gone: what runs in the end is another run, and not the one that was to be fresh.
+                self._regenerate(held, loaded, held.state.replay.generation if held.state.replay else 0)
+        for record in decided.records:
             if isinstance(record, RecordDeadLetter):
                 cut = record.slice
-                held.dead.update(place for place in held.log if cut.first <= place <= cut.last)
+                self._give_up(held, [turn for turn in held.agenda if cut.first <= turn.position <= cut.last])
+        self._check_agenda(held)
+
+    def _regenerate(self, held: Key, loaded: KeyState, generation: int) -> None:
+        turns = self.turns_of(held, loaded)
+        held.agenda[: len(turns)] = [replace(turn, generation=generation) for turn in turns]
+
+    def _succeed(self, held: Key, loaded: KeyState) -> None:
+        key, turns = held.state.key, self.turns_of(held, loaded)
+        for turn in turns:
+            runs = [e for e in self.executions if (e.key, e.fence) == (key, loaded.fence) and e.has_begun]
+            assert runs, f"{key}: {turn} passed, which nobody did"
+            assert loaded.fence > turn.since_fence, f"{key}: {turn} passed by an attempt that was not for it"
+            counts = {generation for place, generation in held.results if place == turn.position}
+            assert max(counts, default=-1) >= turn.generation, f"{key}: {turn} passed without a result that counts"
+            held.succeeded.add(turn.position)
+        self._pass(held, turns)
+
+    def _give_up(self, held: Key, turns: list[Turn]) -> None:
+        held.dead.update(turn.position for turn in turns)
+        self._pass(held, turns)
+
+    def _pass(self, held: Key, turns: list[Turn]) -> None:
+        if not turns:
+            return
+        assert held.agenda[: len(turns)] == turns, f"{held.state.key}: {turns} passed before its turn"
+        held.finished += sum(not turn.replay for turn in turns)
+        held.agenda = [*held.noted, *held.agenda[len(turns) :]]
+        held.noted = []
+
+    def _rewind(self, held: Key, loaded: KeyState, command: ask.Rewind) -> None:
+        assert command.id not in held.replays, "a replay was run twice"
+        held.replays.add(command.id)
+        generation = held.state.generation if command.is_new_generation else 0
+        planned = [place for place in held.log if any(span.first <= place <= span.last for span in command.spans)]
+        assert set(planned) <= held.succeeded | held.dead, "what was never finished is replayed"
+        turns = [Turn(place, command.id, loaded.fence, generation) for place in planned]
+        if loaded.run is None:
+            held.agenda = turns + held.agenda
+        else:
+            held.noted = turns
+
+    def _cancel(self, held: Key, loaded: KeyState) -> None:
+        kept = [] if held.noted else self.turns_of(held, loaded)
+        if not held.noted:
+            held.agenda = kept + [turn for turn in held.agenda[len(kept) :] if not turn.replay]
+        held.noted = []
+
+    def turns_of(self, held: Key, state: KeyState) -> list[Turn]:
+        """Return the turns that the run of a state is about: they are the first ones, or none."""
+        if state.run is None:
+            return []
+        cut = state.run.slice
+        turns = held.agenda[: cut.count]
+        assert [turns[0].position, turns[-1].position] == [cut.first, cut.last], f"{cut} is not what is next: {turns}"
+        return turns
+
+    def _check_agenda(self, held: Key) -> None:
+        state = held.state
+        assert [turn.position for turn in held.agenda] == self._upcoming(held), (state, held.agenda)
+        assert bool(held.noted) == (state.replay is not None and state.replay.is_noted), (state, held.noted)
+        assert held.finished == state.finished, (state, held.finished)
+
+    @staticmethod
+    def _upcoming(held: Key) -> list[Position]:
+        """Read off a state what it will run, in order."""
+        state, log = held.state, held.log
+        new = [place for place in log if furthest(state) < place <= state.tail]
+        if state.replay is None or state.replay.is_noted:
+            return new
+        spans = state.replay.spans
+        again = ([p for p in log if max(span.first, state.cursor) <= p <= span.last] for span in spans)
+        return [place for place in chain.from_iterable(again) if place > state.cursor] + new
 
     def carry_out(self, key: str, action: Action) -> None:
         """Carry an action out, as the shell would."""
@@ -136,34 +270,63 @@ class World:
 
     def start(self, key: str, run: Run) -> None:
         """Start an execution. Standard knows a name that was used; Express does not."""
-        fence = int(run.execution_name.rsplit("-", 1)[1])
         same = [e for e in self.executions if e.key == key and e.run.execution_name == run.execution_name]
         if same and run.kind is Kind.STANDARD:
             return
-        self.executions.append(Execution(key, run, fence, f"{run.execution_name}/{len(same)}"))
+        self.executions.append(Execution(key, run, self.header_of(key, run), f"{run.execution_name}/{len(same)}"))
+
+    def header_of(self, key: str, run: Run) -> RunHeader:
+        """Return what an execution that is started now is told of its run."""
+        written = json.loads(execution_input(self.keys[key].state, run, [], self.route))
+        return RunHeader.from_input(written["run"])
 
     def divert(self, key: str) -> None:
         """Dead-letter what is pending behind a run that failed for good."""
-        held = self.keys[key]
-        pending = [place for place in held.log if held.state.cursor < place <= held.state.tail]
-        if pending and held.state.parked is not None and held.state.parked.diverts:
-            held.dead.update(pending)
+        while True:
+            held = self.keys[key]
+            state = held.state
+            bounds = to_run(state)
+            if bounds is None or state.parked is None or not state.parked.diverts:
+                return
+            pending = [place for place in held.log if bounds[0] < place <= bounds[1]]
             self.apply(key, ask.Divert(pending[-1], len(pending)))
 
     # What the shell reads
 
-    def next_between(self, key: str, cursor: Position, tail: Position, *, has_slot: bool) -> ask.Next | None:
-        """Cut a slice off the log, as the shell does."""
-        pending = [place for place in self.keys[key].log if cursor < place <= tail]
-        taken = pending[: self.route.batch.events]
-        if not taken:
+    def next_of(self, state: KeyState, *, has_slot: bool) -> ask.Next | None:
+        """Cut what a key without a run would run next off its log, as the shell does."""
+        bounds = to_run(state)
+        if bounds is None:
             return None
-        return ask.Next(Slice(taken[0], taken[-1], len(taken), self.route.name, 1, "flow"), self.route, has_slot)
+        pending = [place for place in self.keys[state.key].log if bounds[0] < place <= bounds[1]]
+        if not self.has_route:
+            return self._next(Slice(pending[0], pending[0], 1, "", 1, "flow"), has_slot=has_slot)
+        taken = pending[: self.route.batch.events]
+        return self._next(Slice(taken[0], taken[-1], len(taken), self.route.name, 1, "flow"), has_slot=has_slot)
 
-    def next_after_run(self, state: KeyState, *, has_slot: bool) -> ask.Next | None:
-        """Return what follows the run of a state."""
-        assert state.run is not None
-        return self.next_between(state.key, state.run.slice.last, state.tail, has_slot=has_slot)
+    def _next(self, cut: Slice, *, has_slot: bool) -> ask.Next:
+        is_held = self.is_route_held and self.has_route
+        return ask.Next(cut, self.route if self.has_route else None, has_slot and not is_held, is_held)
+
+    def next_after(self, state: KeyState, done: Slice, *, has_slot: bool) -> ask.Next | None:
+        """Return what a key would run once `done` has passed."""
+        return self.next_of(passed(state, done.last, done.count), has_slot=has_slot)
+
+    def places_of(self, execution: Execution) -> list[Position]:
+        """Return the positions of the events that an execution is about."""
+        cut = execution.run.slice
+        return [place for place in self.keys[execution.key].log if cut.first <= place <= cut.last]
+
+    def is_stored(self, execution: Execution, place: Position) -> bool:
+        """Whether a result that counts for an execution is stored."""
+        counted = range(execution.header.generation, execution.header.generation_latest + 1)
+        return any((place, generation) in self.keys[execution.key].results for generation in counted)
+
+    def end(self, effect: Effect, *, stores: bool) -> None:
+        """Let a worker's Lambda end, with its result stored or without."""
+        effect.has_ended = True
+        if stores:
+            self.keys[effect.key].results.add((effect.position, effect.generation))
 
     # What producers, the dispatcher and the watchdog do
 
@@ -190,7 +353,7 @@ class World:
         tail = new[-1] if new else state.tail
         following = None
         if state.phase is Phase.IDLE:
-            following = self.next_between(key, state.cursor, tail, has_slot=has_slot)
+            following = self.next_of(replace(state, tail=tail), has_slot=has_slot)
         command = ask.Admit(tail, len(new), 1, following, is_redelivery)
         return self.apply(key, command, stale=stale, loses_actions=loses_actions)
 
@@ -200,27 +363,64 @@ class World:
         if state.phase is not Phase.WAITING:
             return
         if state.run is not None:
-            following: ask.Next | None = ask.Next(state.run.slice, self.route, has_slot)
+            following: ask.Next | None = self._next(state.run.slice, has_slot=has_slot)
         else:
-            following = self.next_between(key, state.cursor, state.tail, has_slot=has_slot)
+            following = self.next_of(state, has_slot=has_slot)
         assert following is not None
         self.apply(key, ask.Claim(following), loses_actions=loses_actions)
 
-    def expire(self, key: str, evidence: ask.Evidence, *, has_slot: bool, loses_actions: bool = False) -> None:
+    def expire(
+        self,
+        key: str,
+        evidence: ask.Evidence,
+        *,
+        has_slot: bool,
+        loses_actions: bool = False,
+        is_counted: bool = True,
+    ) -> None:
         """Have the watchdog give an attempt up."""
         state = self.keys[key].state
-        if state.phase is Phase.RUNNING:
-            following = self.next_after_run(state, has_slot=has_slot)
-            self.apply(key, ask.Expire(state.fence, evidence, self.route, following), loses_actions=loses_actions)
+        if state.phase is Phase.RUNNING and state.run is not None:
+            following = self.next_after(state, state.run.slice, has_slot=has_slot)
+            command = ask.Expire(state.fence, evidence, self.route, following, is_counted)
+            self.apply(key, command, loses_actions=loses_actions)
+
+    # What operators do
+
+    def skip(self, key: str, *, has_slot: bool) -> Transition | None:
+        """Give up what a parked key failed at."""
+        state = self.keys[key].state
+        if state.phase is not Phase.PARKED:
+            return None
+        head = self.next_of(state, has_slot=False)
+        failed = state.run.slice if state.run is not None else head.slice if head is not None else None
+        following = self.next_after(state, failed, has_slot=has_slot) if failed is not None else None
+        return self.apply(key, ask.Skip(OPERATOR, failed, following))
+
+    def rewind(self, key: str, plan: ask.Rewind, *, has_slot: bool, loses_actions: bool = False) -> Transition:
+        """Ask for a planned replay."""
+        state = self.keys[key].state
+        following = None
+        if state.run is None and plan.spans[-1].last <= state.cursor:
+            begun = rewound(state, Replay(plan.id, 0, 0, plan.spans))
+            following = self.next_of(begun, has_slot=has_slot)
+        return self.apply(key, replace(plan, next=following), loses_actions=loses_actions)
+
+    def cancel(self, key: str, replay: str, *, has_slot: bool, loses_actions: bool = False) -> Transition:
+        """Cancel a replay."""
+        state = self.keys[key].state
+        following = None
+        if state.is_replaying and state.run is None:
+            returned = replace(state, cursor=furthest(state), replay=None)
+            following = self.next_of(returned, has_slot=has_slot)
+        return self.apply(key, ask.CancelReplay(OPERATOR, replay, following), loses_actions=loses_actions)
+
+    # What came of it
+
+    def keys_that(self, fits: Callable[[KeyState], bool]) -> list[str]:
+        """Return the keys whose state fits."""
+        return [key for key, held in self.keys.items() if fits(held.state)]
 
     def is_settled(self) -> bool:
-        """Whether every key is idle or parked with nothing to divert."""
-        return all(
-            held.state.phase is Phase.IDLE
-            or (held.state.parked is not None and not (held.state.parked.diverts and held.state.has_pending))
-            for held in self.keys.values()
-        )
-
-    def waits_for_time(self, key: str) -> bool:
-        """Whether a key waits for its `not_before_ms`."""
-        return self.keys[key].state.waits_for is WaitsFor.TIME
+        """Whether every key is idle, and has nothing left to run or to run again."""
+        return all(held.state.phase is Phase.IDLE for held in self.keys.values())

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from keyturn.adapters.open_items import Closing, How, Kind, id_of
+from keyturn.adapters.open_items import Closing, How, Kind, OpenItems, id_of
 from keyturn.adapters.table import ItemKey
 from keyturn.core.event import Event
 from keyturn.core.state import Phase
 from keyturn.core.step_context import StepContext
-from keyturn.errors import CannotOperate
+from keyturn.errors import CannotOperate, Throttled
 from keyturn.shell.operator_requests import answer
 from tests.shell.faults import Fault, throttled
 from tests.shell.step_functions import Execution
@@ -295,6 +295,31 @@ class TestDeadLetters:
         assert {fate for fate, _ in told.values()} == {"done"}
         world.settle()
         assert [id_ for id_, step in done if step == "payment"] == ["e-1", "e-2", "e-3"]
+
+    @pytest.mark.parametrize("is_fresh", [False, True])
+    def test_a_crash_between_rewind_and_mark_runs_it_once_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch, is_fresh: bool
+    ) -> None:
+        """What was asked for with others, and what was given up since, is another replay."""
+        world = World()
+        for _ in range(3):
+            world.put("k", "skip", payment="permanent")
+        world.settle()
+        first, second, third = places(world, Kind.DEAD_LETTER)
+        done = heal(world)
+        with monkeypatch.context() as patched:
+            patched.setattr(OpenItems, "close", lambda *_: (_ for _ in ()).throw(Throttled("died")))
+            ask(world, "deadletter-redrive", [first, second], is_fresh=is_fresh)
+        world.settle()
+        world.now_ms += 3_600_000
+        told = ask(world, "deadletter-redrive", [first, second], is_fresh=is_fresh)
+        assert {fate for fate, _ in told.values()} == {"done"}
+        world.settle()
+        assert [id_ for id_, step in done if step == "payment"] == ["e-1", "e-2"]
+        assert places(world, Kind.DEAD_LETTER) == [third]
+        ask(world, "deadletter-redrive", [third])
+        world.settle()
+        assert ("e-3", "payment") in done
 
     def test_a_parked_key_is_for_a_person_first(self) -> None:
         world = self.world()

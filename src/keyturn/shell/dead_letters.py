@@ -1,10 +1,11 @@
 """Runs again what was given up: a replay of just those events, in their order within a key.
 
-The key is rewound first and the dead letters are closed then. A crash between the two leaves them open; redriven once
-more, their steps that are done by then aren't done again.
+The key is rewound first and the dead letters are closed then. A crash between the two leaves them open; the same ones
+redriven once more are the same replay, which a key runs once.
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
@@ -58,7 +59,7 @@ def _redrive_key(
     if not claimed:
         return answers
     letters = list(claimed.values())
-    replay = f"deadletter-{taken[0].id}-{letters[0]['at_ms']}"
+    replay = _replay_of(letters)
     try:
         _rewind(
             platform, key, [Position(letter["position"]) for letter in letters], operator, replay, is_fresh=is_fresh
@@ -76,6 +77,12 @@ def _redrive_key(
         return replay
 
     return answers + [attempt(Budget.of(platform), place, close) for place in claimed]
+
+
+def _replay_of(letters: Sequence[Item]) -> str:
+    """Name the replay of these dead letters, as they were given up this time."""
+    told = " ".join(f"{letter['position']}@{letter['at_ms']}" for letter in letters)
+    return f"deadletter-{sha256(told.encode()).hexdigest()[:16]}"
 
 
 def _rewind(
@@ -104,7 +111,8 @@ def _rewind(
         )
 
     refusal = apply(change, command_for).transition.refusal
-    if refusal is not None:
+    # Nothing new: somebody rewound it for just these, and died before they were closed.
+    if refusal not in {None, Refusal.NOTHING_NEW}:
         raise CannotOperate(_REFUSALS.get(refusal, f"key {key!r}: the protocol refuses it ({refusal})"))
 
 
