@@ -52,6 +52,9 @@ def keys(
     token = page.after.token(listing) if page.after else None
     more = f"keyturn keys {listing}--limit {limit} --after {token}" if token else ""
     show(output, _document(page, token, now_ms), lambda screen: screen.lines(_lines(page, more, now_ms)))
+    if route and not page.rows and reader.routes.named(route) is None:
+        named = ", ".join(one.name for one in reader.routes.routes)
+        typer.echo(f"This checkout has no route {quoted(route)}, only {named}.", err=True)
 
 
 def _listing(phase: Listed | None, route: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from keyturn_cli import keys
 from keyturn_cli.errors import NotFound
 from keyturn_cli.looking.fates import Fate
 from keyturn_cli.looking.key_page import key_document, key_lines
@@ -117,6 +118,18 @@ def test_a_listing_can_be_of_one_route(world: World) -> None:
     world.deliver()
     found = [row.state.key for page in _pages(reader_of(world), None, 1, "express") for row in page.rows]
     assert sorted(found) == ["e-0", "e-1", "e-2", "e-3"]
+
+
+def test_a_listing_says_when_a_route_is_unknown(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be one of another version, so the keys are looked for all the same."""
+    monkeypatch.setattr(keys, "target_of", lambda *_options: None)
+    monkeypatch.setattr(StackReader, "of", lambda _target: reader_of(world))
+    keys.keys(route="payed")
+    told = capsys.readouterr()
+    assert told.out == "No such key.\n"
+    assert told.err.startswith("This checkout has no route 'payed', only standard, express, batch, skip, behind")
 
 
 def test_keys_of_a_held_route_are_among_the_held(world: World) -> None:

@@ -20,7 +20,7 @@ from keyturn_cli.looking.parts import (
 )
 from keyturn_cli.looking.story import EventStory, KeyStory
 from keyturn_cli.looking.times import as_json, clock, moment
-from keyturn_cli.looking.wording import aligned, command, counted, one_line, quoted
+from keyturn_cli.looking.wording import aligned, argument, command, counted, one_line, quoted
 from keyturn_cli.screen import Line
 
 PHASE_STYLES: Final = {Phase.PARKED: "bold red", Phase.WAITING: "bold yellow", Phase.RUNNING: "bold green"}
@@ -78,8 +78,10 @@ def _log_lines(story: KeyStory, *, results: bool) -> Iterator[Line]:
     for told, row in zip(story.events, rows, strict=True):
         yield Line(f"  {row}", _FATE_STYLES.get(told.fate, ""))
         yield from (Line(f"      {line}") for line in _what_happened(told, story.now_ms, results=results))
+    key, last = story.state.key, story.events[-1].event
     if story.older:
-        yield Line(f"  older events: {command('key', story.state.key, f'--before {story.older}')}")
+        yield Line(f"  older events: {command('key', key, f'--before {story.older}')}")
+    yield Line(f"  the story of one: {command('trace', last.flow_id, f'--key {argument(key)}')}")
 
 
 def _event_row(event: Event, fate: Fate) -> list[str]:
