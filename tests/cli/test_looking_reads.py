@@ -264,6 +264,22 @@ def test_a_run_tells_each_attempt_with_its_reason(world: World) -> None:
     assert text.count(": SUCCEEDED, since it reported the failure itself") == 2
 
 
+def test_an_attempt_that_was_found_dead_says_how(world: World) -> None:
+    """What the watchdog had for evidence, in words."""
+    world.put("k")
+    world.deliver()
+    (execution,) = world.live()
+    world.step(execution, "inventory")
+    world.fail(execution, "ABORTED")
+    world.ask_watchdog(world.status_change(execution))
+    story = read_run(reader_of(world), "k")
+    text = "\n".join(line.text for line in run_lines(story, results=False))
+    assert "attempt 1 (fence 1) failed after" in text
+    assert "its execution ended without reporting" in text
+    assert f"execution {execution.name}: ABORTED" in text
+    assert "it failed, and will be tried again: attempt 2 may begin in" in text
+
+
 def test_who_may_not_ask_step_functions_still_sees_the_rest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.put("k")
     world.settle()

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
+from keyturn.core.commands import Evidence
 from keyturn_cli.looking.explanation import Advice
 from keyturn_cli.looking.key_items import Attempt, Operation, Step
 from keyturn_cli.looking.times import as_json, clock, lasting, since
 from keyturn_cli.looking.wording import aligned, one_line
 from keyturn_cli.screen import Line
+
+_EVIDENCE: Final[Mapping[str, str]] = {
+    Evidence.NEVER_STARTED: "never started, no worker of it began before its deadline",
+    Evidence.ENDED_WITHOUT_FINISH: "its execution ended without reporting",
+    Evidence.HUNG: "hung, it passed its deadline without reporting",
+    Evidence.HEARTBEAT_LOST: "its heartbeats ceased, it passed its deadline without reporting",
+}
+"""What the watchdog found, where that is the reason."""
 
 
 def attempt_line(attempt: Attempt, now_ms: int) -> str:
@@ -20,7 +29,8 @@ def attempt_line(attempt: Attempt, now_ms: int) -> str:
     if not attempt.outcome:
         return f"{name} under way, began {since(attempt.started_at_ms, now_ms)}"
     took = lasting(attempt.ended_at_ms - attempt.started_at_ms)
-    why = f": {one_line(attempt.reason)}" if attempt.reason else ""
+    reason = _EVIDENCE.get(attempt.reason, one_line(attempt.reason))
+    why = f": {reason}" if reason else ""
     return f"{name} {attempt.outcome.replace('_', ' ')} after {took}{why}"
 
 
