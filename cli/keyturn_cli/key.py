@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from keyturn_cli.completion import parked_keys
 from keyturn_cli.looking.key_page import key_document, key_lines
 from keyturn_cli.looking.positions import read_position
 from keyturn_cli.looking.run_page import run_document, run_lines
@@ -16,7 +17,10 @@ from keyturn_cli.options import AsOutput, EndpointUrl, Output, Profile, Region, 
 
 EVENTS_MAX: Final = 1_000
 
-Key = Annotated[str, typer.Argument(help="The ordering key, as it was put into the stream.", metavar="KEY")]
+Key = Annotated[
+    str,
+    typer.Argument(help="The ordering key, as it was put into the stream.", metavar="KEY", autocompletion=parked_keys),
+]
 Results = Annotated[bool, typer.Option("--results", help="Show what the steps returned too.")]
 
 
