@@ -17,7 +17,7 @@ from keyturn_cli.tracing.items import Items
 from keyturn_cli.tracing.logs import Logs, read_line
 from keyturn_cli.tracing.reading_times import from_rfc3339, span_ms
 from keyturn_cli.tracing.scan import TableSize
-from keyturn_cli.tracing.story import Story
+from keyturn_cli.tracing.story import Story, Wait
 from moto import mock_aws
 
 from keyturn.adapters.duplicates import DuplicateIndex, Identified
@@ -182,6 +182,24 @@ def test_lines_of_a_run_of_several_events_belong_to_each_of_them(world: World) -
     assert world.story("order/3", "k").lines == ()
 
 
+def test_the_keys_turn_came_when_the_run_before_ended(world: World) -> None:
+    """Its last attempt may have ended long after its last step; a run's own events aren't before it."""
+    for number in (1, 2, 3):
+        world.put(number)
+    steps = StepStore(world.table, DAY_S)
+    steps.store("k", 0, StepResult(at(1), "payment", {}, 1, 1, "x", ARRIVED_MS + 600, ARRIVED_MS + 700))
+    for number in (2, 3):
+        steps.store("k", 0, StepResult(at(number), "payment", {}, 3, 1, "x", ARRIVED_MS + 9_000, ARRIVED_MS + 9_100))
+    run = make.running().run
+    assert run is not None
+    outcomes = OutcomeStore(world.table, DAY_S, index_buckets=1)
+    record = outcomes.attempt("k", RecordAttempt(run, 2, "succeeded", "", ARRIVED_MS + 8_000))
+    world.table.put_many([record])
+    world.state(replace(make.idle(), cursor=at(3), tail=at(3), admitted=3, finished=3, fence=3))
+    gaps = {gap.wait: gap.length_ms for gap in world.story("order/3", "k").gaps}
+    assert gaps[Wait.EARLIER] == 7_500
+
+
 def test_all_that_the_stores_wrote_of_an_event_is_in_its_story(world: World) -> None:
     """Attempt records of runs that it was part of, operations, duplicates, a dead letter."""
     world.put(1)
@@ -225,12 +243,19 @@ def test_a_record_in_quarantine_is_found_by_its_id(world: World) -> None:
     rejection = Rejection(
         shard="shard-1", position=at(1), key="k", reason=Reason.DATA, detail="data.x", raw=raw, arrived_at_ms=ARRIVED_MS
     )
-    Quarantine(world.table, world.payloads, DAY_S, 8).put(rejection, ARRIVED_MS + 300)
+    quarantine = Quarantine(world.table, world.payloads, DAY_S, 8)
+    quarantine.put(rejection, ARRIVED_MS + 300)
     world.log("quarantined", shard="shard-1", position=at(1), reason="data")
     told = world.story("order/1")
     assert (told.standing, told.subject.key, len(told.lines)) == ("In quarantine as data: data.x", "k", 1)
     with pytest.raises(NotFound):
         world.story("order/1", "another key")
+    quarantine.put(replace(rejection, position=at(2), detail="data.y"), ARRIVED_MS + 900)
+    again = world.story("order/1")
+    assert (again.standing, again.notes[-1]) == (
+        "In quarantine as data: data.y",
+        "the latest of 2 records in quarantine with this id",
+    )
 
 
 @pytest.mark.parametrize(

@@ -280,7 +280,7 @@ def test_an_event_that_is_to_be_run_again_says_so() -> None:
     state = replace(
         done(), cursor=at(1), phase=Phase.WAITING, waits_for=make.waiting_for_slot().waits_for, replay=replay
     )
-    assert story(state=state).standing.startswith("Done before, and to be run again by a replay.")
+    assert story(state=state).standing.startswith("To be run again by replay r1.")
 
 
 def test_a_producers_clock_that_is_ahead_makes_no_moment() -> None:

@@ -116,10 +116,17 @@ class Finder:
         return [Place(key, event) for (key, _), event in found.items() if event is not None]
 
     def _in_quarantine(self, wanted: Wanted) -> Story | None:
-        for item in self.items.quarantined(self.since_ms, self.now_ms):
-            if wanted.key in {"", item["key"]} and self._has_id(item, wanted):
-                return tell_of_quarantined(item, self.items.envelope(item), self._lines_of_quarantined(item))
-        return None
+        matching = [
+            item
+            for item in self.items.quarantined(self.since_ms, self.now_ms)
+            if wanted.key in {"", item["key"]} and self._has_id(item, wanted)
+        ]
+        if not matching:
+            return None
+        latest = max(matching, key=lambda item: int(item["quarantined_at_ms"]))
+        story = tell_of_quarantined(latest, self.items.envelope(latest), self._lines_of_quarantined(latest))
+        others = f"the latest of {len(matching)} records in quarantine with this id"
+        return replace(story, notes=(*story.notes, others)) if len(matching) > 1 else story
 
     def _lines_of_quarantined(self, item: Item) -> list[Line]:
         position = item["sk"].rpartition("#")[2]
@@ -129,6 +136,7 @@ class Finder:
     def _story_of(self, place: Place) -> Story:
         found = self.items.material(place.key, place.event)
         firsts = self.items.firsts_of(found)
+        found = replace(found, earlier_ended_ms=self.items.earlier_ended_ms(place.key, min(firsts)))
         story = tell(found)
         since_ms = place.event["arrived_at_ms"] - _BEFORE_MS
         words = [place.event["flow_id"], *sorted(firsts - {found.position})]

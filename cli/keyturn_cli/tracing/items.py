@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any, Final, Self
 
 from keyturn.adapters.keys import STATE, decode_state, partition
@@ -17,7 +16,7 @@ from keyturn.core.log_entry import PayloadReference
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState
 from keyturn.errors import StoreError
-from keyturn_cli.looking.key_items import Event, KeyItems, Step, Stretch
+from keyturn_cli.looking.key_items import Event, KeyItems, Stretch
 from keyturn_cli.target import Target
 from keyturn_cli.tracing.standing import run_of
 from keyturn_cli.tracing.telling import Envelope, Item, Material
@@ -26,7 +25,6 @@ EVENT: Final = "event#"
 _IDENTITY: Final = "id#"
 
 _OPERATIONS_READ_MAX: Final = 500
-_EARLIER_STEPS_READ_MAX: Final = 20
 _QUARANTINE_READ_A_DAY_MAX: Final = 2_000
 """Records of one day that are looked through: a few megabytes."""
 
@@ -93,30 +91,31 @@ class Items:
             duplicates=[one for one in items.duplicates(Stretch(low=position)) if one.of == position],
             operations=items.operations(_OPERATIONS_READ_MAX),
             dead_letter=items.dead_letters([stands]).get(position),
-            earlier_ended_ms=self._earlier_ended_ms(key, position),
         )
 
     def firsts_of(self, found: Material) -> set[str]:
         """Where the runs begin that an event was part of: their log lines carry that position and its flow id."""
         run, fences = run_of(found.state, found.position), {step.fence for step in found.steps}
         firsts: set[str] = {found.position, *(attempt.first for attempt in found.attempts)}
-        for step in self._steps_before(found.state.key, found.position) if fences else ():
+        for step in KeyItems(self.table, found.state.key).steps_backwards(found.position) if fences else ():
             if step.fence not in fences:
                 break
             firsts.add(step.position)
         return firsts | {run.slice.first} if run else firsts
 
+    def earlier_ended_ms(self, key: str, first: str) -> int | None:
+        """When the run before the one that begins at a position ended, by its records: the key's turn came then."""
+        items = KeyItems(self.table, key)
+        ended: list[int] = []
+        for event in items.newest_events(1, before=first):
+            here = Stretch.through(event.position, event.position)
+            ended += [step.ended_at_ms for step in items.steps(here)]
+            ended += [attempt.ended_at_ms for attempt in items.attempts(here) if attempt.covers(event.position)]
+        return max(ended, default=None)
+
     def _state(self, key: str) -> KeyState:
         item = self.table.get(partition(key), STATE)
         return decode_state(key, item) if item else KeyState(key)
-
-    def _steps_before(self, key: str, position: Position) -> Iterator[Step]:
-        steps = KeyItems(self.table, key).steps_backwards(position)
-        return (step for step in steps if step.position < position)
-
-    def _earlier_ended_ms(self, key: str, position: Position) -> int | None:
-        steps = islice(self._steps_before(key, position), _EARLIER_STEPS_READ_MAX)
-        return max((step.ended_at_ms for step in steps), default=None)
 
 
 def _text(value: Any) -> str:

@@ -29,15 +29,13 @@ def standing(state: KeyState, position: Position, dead_letter_reason: str | None
         return "Done." if dead_letter_reason is None else f"Given up, a dead letter: {dead_letter_reason}"
     if position > state.tail:
         return "Written to the log, not admitted yet."
-    again = "Done before, and to be run again by a replay. " if _is_replayed(state, position) else ""
+    replay = state.replay
+    is_again = replay is not None and state.is_replaying and position <= replay.resume_at
+    again = f"To be run again by replay {replay.id}. " if replay is not None and is_again else ""
     run = run_of(state, position)
     if run is not None:
         return again + _of_run(state, run)
     return f"{again}{_ahead(state)}"
-
-
-def _is_replayed(state: KeyState, position: Position) -> bool:
-    return state.replay is not None and state.is_replaying and position <= state.replay.resume_at
 
 
 def _of_run(state: KeyState, run: Run) -> str:

@@ -47,7 +47,7 @@ class Material:
     operations: Sequence[key_items.Operation] = ()
     dead_letter: key_items.DeadLetter | None = None
     earlier_ended_ms: int | None = None
-    """When the last step of the key's events before this one ended."""
+    """When the run of the key's events before this one's run ended."""
     lines: Sequence[Line] = ()
     notes: Sequence[str] = ()
 
@@ -299,7 +299,7 @@ def _of_waiting(found: Material, attempts: Sequence[Attempt], steps: Sequence[St
     first_ms = min([*began, *(step.began_ms for step in steps)], default=None)
     ended_ms, admitted_ms = found.earlier_ended_ms, found.event.get("admitted_at_ms")
     if first_ms is not None and ended_ms is not None and admitted_ms is not None and admitted_ms < ended_ms <= first_ms:
-        yield Moment(ended_ms, What.EARLIER_DONE, "the key's earlier event was done", "step result of that event")
+        yield Moment(ended_ms, What.EARLIER_DONE, "the key's earlier event was done", "its own records")
 
 
 def _notes(found: Material, moments: Sequence[Moment]) -> Iterator[str]:

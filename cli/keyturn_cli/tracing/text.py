@@ -79,12 +79,12 @@ def _lines(story: Story) -> Iterator[Text]:
     yield Text(f"Log lines of all functions ({len(story.lines)})", style="dim")
     for line in story.lines:
         fields = one_line(" ".join(f"{name}={value}" for name, value in shown(line).items()))
-        level = Text(one_line(f"{line.level:<8}"), style=_LEVELS.get(line.level, ""))
+        level = Text(f"{one_line(line.level):<8}", style=_LEVELS.get(line.level, ""))
         yield Text.assemble(
             (clock(line.at_ms), "dim"),
             "  ",
             level,
-            one_line(f"{line.service:<13} {line.message}"),
+            f"{one_line(line.service):<13} {one_line(line.message)}",
             (f"  {fields}", "dim"),
         )
     yield Text()
