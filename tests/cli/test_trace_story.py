@@ -172,6 +172,7 @@ def test_an_attempt_that_was_found_dead_shows_the_evidence() -> None:
         state=replace(make.waiting_for_time(2), cursor=at(1), run=None),
     )
     assert (told.attempts[0].evidence, told.attempts[0].reason) == ("hung", "")
+    assert "passed its deadline without reporting" in told.moments[-1].text
     assert gaps(told)[-1] == ("a step that left no result", 88_700)
 
 

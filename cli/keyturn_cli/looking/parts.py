@@ -14,7 +14,7 @@ from keyturn_cli.looking.times import as_json, clock, lasting, since
 from keyturn_cli.looking.wording import aligned, one_line
 from keyturn_cli.screen import Line
 
-_EVIDENCE: Final[Mapping[str, str]] = {
+EVIDENCE: Final[Mapping[str, str]] = {
     Evidence.NEVER_STARTED: "never started, no worker of it began before its deadline",
     Evidence.ENDED_WITHOUT_FINISH: "its execution ended without reporting",
     Evidence.HUNG: "hung, it passed its deadline without reporting",
@@ -29,7 +29,7 @@ def attempt_line(attempt: Attempt, now_ms: int) -> str:
     if not attempt.outcome:
         return f"{name} under way, began {since(attempt.started_at_ms, now_ms)}"
     took = lasting(attempt.ended_at_ms - attempt.started_at_ms)
-    reason = _EVIDENCE.get(attempt.reason, one_line(attempt.reason))
+    reason = EVIDENCE.get(attempt.reason, one_line(attempt.reason))
     why = f": {reason}" if reason else ""
     return f"{name} {attempt.outcome.replace('_', ' ')} after {took}{why}"
 

@@ -112,9 +112,10 @@ def _attempt_bars(story: Story, moments: Sequence[Moment]) -> Iterator[_Bar]:
             outcome = attempt.outcome or "under way"
             told = f"attempt {attempt.number}: {outcome.replace('_', ' ')}"
             title = f"{told}, fence {attempt.fence}, {lasting(ends_ms - min(times))}"
-            why = attempt.evidence.replace("_", " ") or attempt.reason
             kind, label = f"attempt {slug(outcome)}", f"{attempt.number} {outcome.replace('_', ' ')}"
-            yield _Bar("attempts", min(times), ends_ms, kind, label, f"{title}{f': {why}' if why else ''}")
+            yield _Bar(
+                "attempts", min(times), ends_ms, kind, label, f"{title}{f': {attempt.why}' if attempt.why else ''}"
+            )
 
 
 def _step_bars(story: Story) -> Iterator[_Bar]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from keyturn.core.commands import Outcome
+from keyturn_cli.looking.parts import EVIDENCE
 
 SUCCEEDED: Final = Outcome.SUCCEEDED.value
 
@@ -119,6 +120,11 @@ class Attempt:
     began_by: str = ""
     """Where its beginning is written down; `ended_by` the same for its end."""
     ended_by: str = ""
+
+    @property
+    def why(self) -> str:
+        """Why it failed, in words; empty if it didn't, or if nobody knows."""
+        return EVIDENCE.get(self.evidence, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,8 +244,8 @@ def _of_attempt(attempt: Attempt, steps: Sequence[Step]) -> Iterator[Moment]:
     if attempt.began_ms is not None:
         yield Moment(attempt.began_ms, What.ATTEMPT_BEGAN, f"{name}: began", attempt.began_by, fence)
     if attempt.ended_ms is not None:
-        why = attempt.evidence.replace("_", " ") or attempt.reason
-        told = f"{name}: {attempt.outcome.replace('_', ' ')}{f', {why}' if why else ''}"
+        why = f", {attempt.why}" if attempt.why else ""
+        told = f"{name}: {attempt.outcome.replace('_', ' ')}{why}"
         yield Moment(attempt.ended_ms, What.ATTEMPT_ENDED, told, attempt.ended_by, fence, attempt.outcome)
         if attempt.outcome == SUCCEEDED:
             yield Moment(attempt.ended_ms, What.DONE, "done", attempt.ended_by, fence)
@@ -289,8 +289,7 @@ def _of_parkings(found: Material, attempts: Sequence[Attempt]) -> Iterator[Momen
     ended = {operation.fence for operation in found.operations if operation.command in _ENDS_PARKING}
     for attempt in attempts:
         if attempt.fence in ended and attempt.ended_ms is not None and attempt.outcome != SUCCEEDED:
-            why = attempt.evidence.replace("_", " ") or attempt.reason
-            yield Moment(attempt.ended_ms, What.PARKED, f"parked: {why}", attempt.ended_by)
+            yield Moment(attempt.ended_ms, What.PARKED, f"parked: {attempt.why}", attempt.ended_by)
 
 
 def _of_waiting(found: Material, attempts: Sequence[Attempt], steps: Sequence[Step]) -> Iterator[Moment]:
