@@ -64,6 +64,10 @@ GRANTS = {
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "SweeperFunctionRole": {
+        *("dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchWriteItem"),
+        *("s3:GetObject", "s3:PutObject"),
+    },
     "WorkerPolicy": {
         "dynamodb:BatchGetItem",
         "dynamodb:PutItem",
@@ -78,7 +82,10 @@ GRANTS = {
     "TrackingRole": {"lambda:InvokeFunction"},
     "CanaryRole": {"lambda:InvokeFunction"},
 }
-"""Who may do what, and nothing else. SAM makes the role that lets the schedule invoke the watchdog."""
+"""Who may do what, and nothing else."""
+
+SCHEDULERS = ("WatchdogFunctionEveryMinuteRole", "SweeperFunctionEveryDayRole")
+"""SAM makes the roles that let schedules invoke their functions."""
 
 WITHOUT_RESOURCE = LOG_DELIVERY | {"kinesis:ListStreams"}
 """Actions for which IAM knows no narrower resource than all."""
@@ -108,7 +115,8 @@ def test_every_grant_is_in_the_table() -> None:
     granted: dict[str, set[str]] = {}
     for holder, statement in statements(transformed()):
         granted.setdefault(holder, set()).update(as_list(statement["Action"]))
-    del granted["WatchdogFunctionEveryMinuteRole"]
+    for role in SCHEDULERS:
+        del granted[role]
     assert granted == GRANTS
 
 
@@ -167,7 +175,7 @@ def test_one_customer_key_encrypts_everything(kind: str) -> None:
 def test_every_role_may_use_the_customer_key() -> None:
     """With a customer key, a role that can't use it can't read or write anything."""
     for name, role in resources(transformed(), "AWS::IAM::Role").items():
-        if name != "WatchdogFunctionEveryMinuteRole":  # the scheduler only invokes
+        if name not in SCHEDULERS:  # the scheduler only invokes
             assert '{"Ref": "KeyPolicy"}' in json.dumps(role["Properties"]["ManagedPolicyArns"]), name
 
 
@@ -238,6 +246,13 @@ def test_a_wake_up_stays_hidden_while_the_watchdog_is_at_it() -> None:
     """Lambda asks for six times the function's timeout."""
     visible_after_s = source()["Resources"]["WakeQueue"]["Properties"]["VisibilityTimeout"]
     assert visible_after_s >= 6 * FUNCTIONS["WatchdogFunction"]["Properties"]["Timeout"]
+
+
+def test_fifteen_sweeps_may_fail() -> None:
+    """Items are renewed at half of their life, and the shortest life that can be set has fifteen days in its half."""
+    assert source()["Parameters"]["EventRetentionDays"]["MinValue"] / 2 >= 15
+    schedule = FUNCTIONS["SweeperFunction"]["Properties"]["Events"]["EveryDay"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 day)"
 
 
 def test_outputs_and_parameters_are_described() -> None:

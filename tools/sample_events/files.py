@@ -48,7 +48,8 @@ def written() -> dict[str, str]:
             "reason": "card service is back",
             "key": orders.KEY,
         },
-        "watchdog/schedule.json": _schedule(),
+        "sweeper/schedule.json": _schedule("sweeper"),
+        "watchdog/schedule.json": _schedule("watchdog"),
         "watchdog/status-change.json": _status_change(placed),
         "watchdog/wake-up.json": _wake_up(),
         **{f"{step}/task.json": _task(step, placed) for step in _STEPS},
@@ -140,7 +141,7 @@ def _timed_out() -> dict[str, Any]:
     return {"step": "payment", "execution_id": _EXECUTION_ID, "error": error}
 
 
-def _schedule() -> dict[str, Any]:
+def _schedule(function: str) -> dict[str, Any]:
     """What EventBridge Scheduler sends when a schedule names no input of its own; `detail` is a text there."""
     return {
         "version": "0",
@@ -150,7 +151,7 @@ def _schedule() -> dict[str, Any]:
         "account": _ACCOUNT,
         "time": "2026-01-05T08:01:00Z",
         "region": _REGION,
-        "resources": [f"arn:aws:scheduler:{_REGION}:{_ACCOUNT}:schedule/default/{_STACK}-watchdog"],
+        "resources": [f"arn:aws:scheduler:{_REGION}:{_ACCOUNT}:schedule/default/{_STACK}-{function}"],
         "detail": "{}",
     }
 

@@ -27,6 +27,11 @@ class Entry:
     sk: str
 
     @property
+    def is_key(self) -> bool:
+        """Whether it is a key state's."""
+        return self.pk.startswith(_KEY)
+
+    @property
     def key(self) -> str:
         """The key, of a key state's entry."""
         return self.pk.removeprefix(_KEY)

@@ -9,7 +9,7 @@ from keyturn.adapters.table import Item, Table
 from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.positions import Position
 
-_EVENT: Final = "event#"
+EVENT: Final = "event#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,17 @@ class EventLog:
 
     def present(self, places: Iterable[tuple[str, Position]]) -> set[tuple[str, Position]]:
         """Tell which (key, position) pairs are in the log."""
-        wanted = {(partition(key), _EVENT + position): (key, position) for key, position in places}
+        wanted = {(partition(key), EVENT + position): (key, position) for key, position in places}
         return {wanted[place] for place in self.table.get_many(wanted)}
 
     def read(self, key: str, first: Position, last: Position) -> list[LogEntry]:
         """Read the entries from `first` through `last`, strongly consistent."""
-        return self._query(key, _EVENT + first, _EVENT + last, None)
+        return self._query(key, EVENT + first, EVENT + last, None)
 
     def read_behind(self, key: str, cursor: Position, through: Position, limit: int) -> Sequence[LogEntry]:
         """Read at most `limit` entries behind `cursor`, up to `through`, strongly consistent."""
         # "!" sorts right behind the last character of a position's own text, so the cursor itself is left out.
-        return self._query(key, f"{_EVENT}{cursor}!", _EVENT + through, limit)
+        return self._query(key, f"{EVENT}{cursor}!", EVENT + through, limit)
 
     def _query(self, key: str, low: str, high: str, limit: int | None) -> list[LogEntry]:
         arguments = {"KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high", "ConsistentRead": True}
@@ -50,7 +50,7 @@ def _encode(key: str, entry: LogEntry) -> dict[str, Any]:
     content = entry.content
     return {
         "pk": partition(key),
-        "sk": _EVENT + entry.position,
+        "sk": EVENT + entry.position,
         "event": content if isinstance(content, bytes) else None,
         "payload": None if isinstance(content, bytes) else content.as_item(),
         "type": entry.type,
@@ -61,7 +61,7 @@ def _encode(key: str, entry: LogEntry) -> dict[str, Any]:
 
 def _decode(item: Item) -> LogEntry:
     return LogEntry(
-        position=Position(item["sk"].removeprefix(_EVENT)),
+        position=Position(item["sk"].removeprefix(EVENT)),
         type=item["type"],
         flow_id=item["flow_id"],
         arrived_at_ms=item["arrived_at_ms"],

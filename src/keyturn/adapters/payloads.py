@@ -31,6 +31,20 @@ class PayloadStore:
             self.client_of("s3").put_object(Bucket=self.bucket, Key=reference.object, Body=content)
         return reference
 
+    def renew(self, name: str, now_ms: int) -> None:
+        """Let an object's life begin anew: lifecycle rules count from its last modification, and a copy is one.
+
+        S3 takes a copy onto itself only if something changes: the metadata says when it was renewed.
+        """
+        with translated(f"renewing payload {name}"):
+            self.client_of("s3").copy_object(
+                Bucket=self.bucket,
+                Key=name,
+                CopySource={"Bucket": self.bucket, "Key": name},
+                MetadataDirective="REPLACE",
+                Metadata={"renewed-at-ms": str(now_ms)},
+            )
+
     def get(self, reference: PayloadReference) -> bytes:
         """Fetch a payload; raises PayloadError when its content is not what was stored."""
         with translated(f"fetching payload {reference.object}"):

@@ -10,7 +10,7 @@ from keyturn.adapters.table import Table
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState
 
-_STEP: Final = "step#"
+STEP: Final = "step#"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +71,4 @@ class StepStore:
 
 
 def _place(position: Position, generation: int, step: str) -> str:
-    return f"{_STEP}{position}#{generation}#{step}"
+    return f"{STEP}{position}#{generation}#{step}"

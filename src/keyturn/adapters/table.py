@@ -76,9 +76,13 @@ class Table:
             return occupied.item
         return None
 
-    def update(self, place: ItemKey, expression: str, condition: str, values: Item) -> Item:
-        """Change attributes of an item if `condition` holds; return the whole item. Raises ItemExists with the one in
-        the way, which is empty when there is none."""
+    def update(
+        self, place: ItemKey, expression: str, condition: str, values: Item, *, returns_item: bool = True
+    ) -> Item:
+        """Change attributes of an item if `condition` holds; return the whole item, or nothing of it.
+
+        Raises ItemExists with the one in the way, which is empty when there is none.
+        """
         with translated("changing an item of the state table"):
             try:
                 answer = self.client.update_item(
@@ -87,7 +91,7 @@ class Table:
                     UpdateExpression=expression,
                     ConditionExpression=condition,
                     ExpressionAttributeValues=encode_values(values),
-                    ReturnValues="ALL_NEW",
+                    ReturnValues="ALL_NEW" if returns_item else "NONE",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
             except ClientError as error:
@@ -95,7 +99,7 @@ class Table:
                     raise
                 standing: Any = error.response.get("Item", {})
                 raise ItemExists(decode_item(standing)) from error
-        return decode_item(answer["Attributes"])
+        return decode_item(answer.get("Attributes", {}))
 
     def put_if(self, item: Item, condition: str, values: Item | None = None, together: Sequence[Item] = ()) -> None:
         """Write an item if `condition` holds; raises ItemExists with the item in the way.

@@ -19,6 +19,7 @@ from keyturn.adapters.outcomes import OutcomeStore
 from keyturn.adapters.passes import Passes
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.quarantine import Quarantine
+from keyturn.adapters.renewal import Renewal
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.stream import Stream
 from keyturn.adapters.table import Table
@@ -42,6 +43,7 @@ class Platform:
     payloads: PayloadStore
     archive: Archive
     open_items: OpenItems
+    renewal: Renewal
     stream: Stream
     index: DueIndex
     capacity: Capacity
@@ -70,6 +72,7 @@ class Platform:
             payloads=payloads,
             archive=Archive(client_of, settings.archive_bucket),
             open_items=OpenItems(table, index, settings.event_retention_s),
+            renewal=Renewal(table, payloads, settings.event_retention_s),
             stream=Stream(client_of, settings.stream_name),
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
