@@ -148,6 +148,17 @@ def test_fifteen_missed_sweeps_in_a_row_lose_nothing(first: int, hours: int) -> 
     assert world.bucket.written_at_ms
 
 
+def test_a_life_that_was_made_shorter_costs_no_payload() -> None:
+    """Items from before would outlive their objects, whose lifecycle counts by the new setting at once."""
+    world = Years()
+    longer = replace(world.platform.log, retention_s=400 * DAY_MS // 1000)
+    world.platform = replace(world.platform, log=longer)
+    parked(world)
+    for _ in range(PAYLOAD_DAYS + 9):
+        world.day()
+    assert world.bucket.written_at_ms
+
+
 def test_a_finished_event_is_not_renewed() -> None:
     """It goes when its time has come, and so do its step results; the key state stays."""
     world = Years()

@@ -29,18 +29,20 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """Renews items of the state table that have less than half of their life left."""
+    """Renews items of the state table whose life is half over."""
 
     table: Table
     payloads: PayloadStore
     retention_s: int
 
-    def due_until(self, now_ms: int) -> int:
-        """Return the expiry, in epoch seconds, up to which an item is due.
+    def fresh(self, now_ms: int) -> tuple[int, int]:
+        """Return between which expiries, in epoch seconds, an item needs nothing.
 
-        Half a life, and the day until the next sweep: so that at the shortest life of 30 days fifteen sweeps may fail.
+        At least half a life and the day until the next sweep, so that at the shortest life of 30 days fifteen sweeps may
+        fail. At most a whole life: an item from a time with a longer one is due, since its object now has a shorter one.
         """
-        return now_ms // 1000 + self.retention_s // 2 + _DAY_S
+        now_s = now_ms // 1000
+        return now_s + self.retention_s // 2 + _DAY_S, now_s + self.retention_s + _DAY_S
 
     def span(self, key: str, low: str, high: str, now_ms: int) -> Renewed:
         """Renew what is due among a key's items from the sort key `low` through `high`."""
@@ -48,10 +50,11 @@ class Renewal:
         names = chosen["ExpressionAttributeNames"]
         arguments = chosen | {
             "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
-            "FilterExpression": "#expires_at < :due",
+            "FilterExpression": "NOT #expires_at BETWEEN :least AND :most",
             "ExpressionAttributeNames": names,
         }
-        values = {"pk": partition(key), "low": low, "high": high, "due": self.due_until(now_ms)}
+        least, most = self.fresh(now_ms)
+        values = {"pk": partition(key), "low": low, "high": high, "least": least, "most": most}
         try:
             return self._each(self.table.query(arguments, values), now_ms)
         except StoreError as error:
@@ -59,8 +62,8 @@ class Renewal:
 
     def items(self, found: Iterable[Item], now_ms: int) -> Renewed:
         """Renew what is due among items that were loaded with `pk`, `sk`, `expires_at` and `payload`."""
-        due_until = self.due_until(now_ms)
-        return self._each((item for item in found if item.get("expires_at", due_until) < due_until), now_ms)
+        least, most = self.fresh(now_ms)
+        return self._each((item for item in found if not least <= item["expires_at"] <= most), now_ms)
 
     def _each(self, found: Iterable[Item], now_ms: int) -> Renewed:
         total = Renewed()
