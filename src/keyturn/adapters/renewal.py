@@ -38,8 +38,8 @@ class Renewal:
     def fresh(self, now_ms: int) -> tuple[int, int]:
         """Return between which expiries, in epoch seconds, an item needs nothing.
 
-        At least half a life and the day until the next sweep, so that at the shortest life of 30 days fifteen sweeps may
-        fail. At most a whole life: an item from a time with a longer one is due, since its object now has a shorter one.
+        At least half a life and the day until the next sweep, so that at the shortest life of 30 days fifteen sweeps
+        may fail. At most a whole life: an item from a time with a longer one is due, for its object has a shorter now.
         """
         now_s = now_ms // 1000
         return now_s + self.retention_s // 2 + _DAY_S, now_s + self.retention_s + _DAY_S
