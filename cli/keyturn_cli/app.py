@@ -21,6 +21,7 @@ from keyturn_cli.key import run as run_of_key
 from keyturn_cli.keys import keys
 from keyturn_cli.parked import resume, skip
 from keyturn_cli.push import push
+from keyturn_cli.replay import app as replay
 from keyturn_cli.status import status
 from keyturn_cli.tracing.command import trace
 from keyturn_cli.up import up
@@ -38,6 +39,7 @@ for command in (demo, up, push, invoke, down, status, keys, key, trace, resume, 
 app.command("run")(run_of_key)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(deadletter.app, name="deadletter")
+app.add_typer(replay, name="replay")
 
 
 def run() -> NoReturn:

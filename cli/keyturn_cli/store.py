@@ -161,6 +161,7 @@ def _effect(item: Mapping[str, Any]) -> Effect:
         turn=item["sequence"],
         fence=item["fence"],
         attempt=item["attempt"],
+        generation=int(item["sk"].split("#")[3]),  # effect#KEYHASH#POSITION#GENERATION#STEP
         began_at_ms=item["began_at_ms"],
         ended_at_ms=item["ended_at_ms"],
     )

@@ -4,6 +4,7 @@ KeyturnError
 ├── SettingsError          the environment of a function is incomplete or out of range
 ├── StoreError             the state table refused or failed a call
 │   ├── Conflict           somebody else changed the key first; load it again
+│   ├── JobChanged         somebody else changed the replay first; load it again
 │   ├── Throttled          the service asks to slow down, or is failing; nothing was lost, try later
 │   └── LogIncomplete      events that were admitted aren't in the log
 ├── CannotOperate          what an operator asks doesn't fit the state that things are in; nothing was changed
@@ -39,6 +40,10 @@ class Conflict(StoreError):
         """Keep the state that DynamoDB returned with the refusal, which spares a read."""
         super().__init__(message)
         self.standing = standing
+
+
+class JobChanged(StoreError):
+    """The replay's revision moved on between load and write: load it again, and look whether it still wants that."""
 
 
 class Throttled(StoreError):

@@ -189,3 +189,19 @@ def test_a_violation_reads_as_a_sentence() -> None:
     """It names the promise, the key, and what shows it."""
     (found,) = Order().check(history(told("1a 2a 1b")))
     assert str(found).startswith("order: key 'k': b of event k-1 (at 1) took effect as number 3")
+
+
+def test_a_replay_that_does_steps_again_breaks_no_promise() -> None:
+    """Its effects have a generation of their own, with its own order, whenever it comes."""
+    first = told("1a 2a 3a")
+    again = tuple(replace(one, generation=1, turn=one.turn + 3, fence=one.fence + 3) for one in told("1a 2a"))
+    replayed = history([*first, *again])
+    assert list(Order().check(replayed)) == list(EachEffectOnce().check(replayed)) == []
+
+
+def test_order_and_once_hold_within_a_replay_too() -> None:
+    first = told("1a 2a")
+    swapped = tuple(replace(one, generation=1, turn=one.turn + 2, fence=one.fence + 2) for one in told("2a 1a"))
+    twice = tuple(replace(one, generation=1, turn=one.turn + 2) for one in told("1a 1a"))
+    assert list(Order().check(history([*first, *swapped])))
+    assert list(EachEffectOnce().check(history([*first, *twice])))

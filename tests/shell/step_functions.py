@@ -10,6 +10,27 @@ from botocore.exceptions import ClientError
 
 from tests.guard.limits import check
 
+DEFINITION = json.dumps(
+    {
+        "StartAt": "Work",
+        "States": {
+            "Work": {
+                "Type": "Parallel",
+                "Branches": [
+                    {
+                        "StartAt": step,
+                        "States": {step: {"Type": "Task", "Parameters": {"Payload": {"step": step}}, "End": True}},
+                    }
+                    for step in ("inventory", "payment")
+                ],
+                "Next": "Sequence",
+            },
+            "Sequence": {"Type": "Task", "Parameters": {"Payload": {}}, "End": True},
+        },
+    }
+)
+"""A workflow of two steps, as far as it is looked at."""
+
 PREFIX = "arn:aws:states:us-east-1:123456789012:stateMachine:keyturn-"
 
 
@@ -49,6 +70,8 @@ class StepFunctions:
 
     machines: frozenset[str]
     executions: list[Execution] = field(default_factory=list)
+    definitions: dict[str, str] = field(default_factory=dict)
+    """By machine, for those that aren't DEFINITION."""
 
     def start_execution(self, **call: Any) -> dict[str, Any]:
         """Standard: the same name and input while it runs is the same execution. Express: always a new one."""
@@ -65,6 +88,13 @@ class StepFunctions:
         self.executions.append(Execution(machine, call["name"], document, len(self.executions)))
         return {}
 
+    def describe_state_machine(self, **call: Any) -> dict[str, Any]:
+        """Tell how a machine is defined."""
+        machine = call["stateMachineArn"].removeprefix(PREFIX)
+        if machine not in self.machines:
+            raise _error("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{call['stateMachineArn']}'")
+        return {"definition": self.definitions.get(machine, DEFINITION)}
+
     def stop_execution(self, **call: Any) -> dict[str, Any]:
         """End a Standard execution that runs; the Lambdas behind its tasks run on."""
         check("stepfunctions", "StopExecution", call)
@@ -80,7 +110,7 @@ class StepFunctions:
 
     def _found(self, call: dict[str, Any]) -> Execution:
         machine, _, name = call["executionArn"].replace(":execution:", ":stateMachine:").rpartition(":")
-        assert machine.endswith("-standard"), "Express executions can't be stopped"
+        assert machine.endswith("-standard"), "Express executions can't be described or stopped"
         for execution in self.executions:
             if (PREFIX + execution.machine, execution.name) == (machine, name):
                 return execution

@@ -6,11 +6,13 @@ redeliver, retry, run executions, deliver messages, call the watchdog each minut
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -19,8 +21,11 @@ from moto import mock_aws
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.table import decode_item
+from keyturn.adapters.workflows import REPLAY
 from keyturn.core.event import Event
 from keyturn.core.positions import position
+from keyturn.core.replay_job import ReplayJob
+from keyturn.core.replay_plan import PlannedKey
 from keyturn.core.route import Kind, Routes, parse_routes
 from keyturn.core.state import KeyState, Phase, violations
 from keyturn.core.step_context import StepContext
@@ -28,7 +33,9 @@ from keyturn.core.task import Task
 from keyturn.errors import KeyturnError, Permanent
 from keyturn.settings import Settings
 from keyturn.shell.dispatch import dispatch
+from keyturn.shell.operator_requests import answer
 from keyturn.shell.platform import Platform
+from keyturn.shell.replay_work import work_on_replay
 from keyturn.shell.sequence import sequence
 from keyturn.shell.watch_sources import watch_for
 from keyturn.shell.work import Workbench, work
@@ -39,6 +46,7 @@ from tests.shell.step_functions import PREFIX, Execution, StepFunctions
 
 STEPS: Final = ("inventory", "payment")
 WORKER_TIMEOUT_MS: Final = 3_000
+SLICE_MS: Final = 30_000
 ROUTE: Final[Mapping[str, Any]] = {
     "workflow": "order",
     "kind": "standard",
@@ -105,6 +113,11 @@ class Effect:
     began_at_ms: int
     ended_by_ms: int
 
+    @property
+    def generation(self) -> int:
+        """Which generation of results it belongs to: a replay may do finished steps again."""
+        return int(self.idempotency_key.split("#")[2])
+
 
 @dataclass(frozen=True)
 class Message:
@@ -129,7 +142,7 @@ class Queue:
 
 
 class Kinesis:
-    """The stream as whoever puts into it sees it."""
+    """The stream as whoever puts into it, or reads it again, sees it."""
 
     def __init__(self, world: World) -> None:
         """Put into the world's stream."""
@@ -139,6 +152,38 @@ class Kinesis:
         """Take a record, behind all others."""
         self.world.put_raw(call["PartitionKey"], call["Data"])
         return {"SequenceNumber": str(len(self.world.records)), "ShardId": "shardId-000000000000"}
+
+    def describe_stream_summary(self, **_call: Any) -> Any:
+        """Keep records for a day."""
+        return {"StreamDescriptionSummary": {"RetentionPeriodHours": 24}}
+
+    def list_shards(self, **_call: Any) -> Any:
+        """Have one shard."""
+        return {"Shards": [{"ShardId": "shardId-000000000000"}]}
+
+    def get_shard_iterator(self, **call: Any) -> Any:
+        """Begin at a time, or behind a record."""
+        if call["ShardIteratorType"] == "AFTER_SEQUENCE_NUMBER":
+            return {"ShardIterator": call["StartingSequenceNumber"]}
+        from_s = call["Timestamp"].timestamp()
+        before = [one for one in self.world.records if one["kinesis"]["approximateArrivalTimestamp"] < from_s]
+        return {"ShardIterator": str(len(before))}
+
+    def get_records(self, **call: Any) -> Any:
+        """Give two records at a time."""
+        start = int(call["ShardIterator"])
+        found = [one["kinesis"] for one in self.world.records[start : start + 2]]
+        records = [
+            {
+                "SequenceNumber": one["sequenceNumber"],
+                "PartitionKey": one["partitionKey"],
+                "Data": base64.b64decode(one["data"]),
+                "ApproximateArrivalTimestamp": datetime.fromtimestamp(one["approximateArrivalTimestamp"], UTC),
+            }
+            for one in found
+        ]
+        behind = len(self.world.records) - start - len(found)
+        return {"Records": records, "NextShardIterator": str(start + len(found)), "MillisBehindLatest": behind}
 
 
 class World:
@@ -153,12 +198,12 @@ class World:
         self.checkpoint = 0
         self.effects: list[Effect] = []
         self.messages: list[Message] = []
-        self.events: list[dict[str, Any]] = []
+        self.pauses: dict[int, int] = {}
         self.reported: set[int] = set()
         self.next_pass_ms = self.now_ms + 60_000
         self.faults = Faults(self.tick)
         self.function_of: Callable[[Execution, int], Callable[[Event, StepContext], Any]] = self._function
-        machines = {f"order-{kind}" for kind in Kind}
+        machines = {f"order-{kind}" for kind in Kind} | {REPLAY}
         self.states = StepFunctions(frozenset(machines))
         self.settings = replace(SETTINGS, **settings)
         self._make_resources()
@@ -239,8 +284,12 @@ class World:
     # Executions
 
     def live(self) -> list[Execution]:
-        """Executions that run."""
-        return [execution for execution in self.states.executions if execution.status == "RUNNING"]
+        """Executions of runs that run."""
+        return [one for one in self.states.executions if one.status == "RUNNING" and one.machine != REPLAY]
+
+    def replaying(self) -> list[Execution]:
+        """Executions of the replay workflow that run."""
+        return [one for one in self.states.executions if one.status == "RUNNING" and one.machine == REPLAY]
 
     def step(self, execution: Execution, step: str) -> None:
         """Run one worker of an execution's fan-out, with the tries that the state machine grants."""
@@ -337,6 +386,10 @@ class World:
         """Call the watchdog."""
         return self._call(lambda: watch_for(self.platform, event, lambda: True))
 
+    def fill(self) -> None:
+        """Have free slots given away, as a wake-up message does."""
+        self.ask_watchdog({"Records": [{"messageId": "m", "body": json.dumps({"key": "", "at_ms": 0})}]})
+
     def status_change(self, execution: Execution) -> dict[str, Any]:
         """Return the EventBridge event of an execution that ended."""
         return {
@@ -361,6 +414,59 @@ class World:
         finally:
             telemetry.metrics().clear_metrics()
 
+    # Replays
+
+    def ask(self, command: str, **subject: Any) -> dict[str, Any]:
+        """Ask the operator function; empty when it died."""
+        request = {"command": command, "by": "sam", "reason": "a test", **subject}
+        return self._call(lambda: answer(self.platform, request)) or {}
+
+    def slice_of(self, execution: Execution, pieces: int = 1_000) -> None:
+        """Let the replay workflow call the replayer once, for so many pieces of work; a failed call comes again."""
+        turns = iter(range(pieces))
+        request = {"id": execution.input["id"], "turn": execution.input["turn"]}
+        said = self._call(
+            lambda: work_on_replay(
+                self.platform, request, lambda: next(turns, None) is not None, SLICE_MS, sleep=self.pass_time
+            )
+        )
+        if said is None:
+            self.pauses[execution.number] = self.now_ms + 1_000
+            return
+        execution.input["turn"] = said["turn"]
+        self.pauses[execution.number] = self.now_ms + said["wait_s"] * 1_000
+        if said["is_through"]:
+            execution.status = "SUCCEEDED"
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass that a function waits for."""
+        self.now_ms += round(seconds * 1_000)
+
+    def replay(self, **selection: Any) -> ReplayJob:
+        """Plan and apply a replay, and wait until everything rests."""
+        job_id = self.plan(**selection).id
+        assert "refused" not in self.ask("replay-apply", id=job_id)
+        self.settle()
+        return self.job(job_id)
+
+    def plan(self, **selection: Any) -> ReplayJob:
+        """Plan a replay."""
+        asked = self.ask("replay-plan", **selection)
+        assert "id" in asked, asked
+        self.settle()
+        return self.job(asked["id"])
+
+    def job(self, job_id: str) -> ReplayJob:
+        """Return a replay as it stands."""
+        self.faults.revive()
+        found = self.platform.replays.load(job_id)
+        assert found is not None
+        return found
+
+    def planned(self, job_id: str) -> dict[str, PlannedKey]:
+        """Return what a replay is to do with each key, or did."""
+        return {one.key: one for _, one in self.platform.replays.keys(job_id, "")}
+
     # Time
 
     def moves(self) -> list[Callable[[], None]]:
@@ -371,8 +477,15 @@ class World:
         for execution in self.live():
             found += self._moves_of(execution)
         found += [_bind(self.wake, message) for message in self.messages if message.due_ms <= self.now_ms]
+        found += [
+            _bind(self.slice_of, one) for one in self.replaying() if self.pauses.get(one.number, 0) <= self.now_ms
+        ]
         for execution in self.states.executions:
-            is_told = execution.status in {"FAILED", "TIMED_OUT", "ABORTED"} and execution.is_standard
+            is_told = (
+                execution.machine != REPLAY
+                and execution.status in {"FAILED", "TIMED_OUT", "ABORTED"}
+                and execution.is_standard
+            )
             if is_told and execution.number not in self.reported:
                 found.append(_bind(self._tell, execution))
         if self.now_ms >= self.next_pass_ms:
@@ -409,11 +522,12 @@ class World:
 
     def _next_ms(self) -> int:
         """When something happens next that nobody need wait for."""
-        return min([self.next_pass_ms, *(message.due_ms for message in self.messages)])
+        pauses = [self.pauses.get(one.number, 0) for one in self.replaying()]
+        return min([self.next_pass_ms, *(message.due_ms for message in self.messages), *pauses])
 
     def is_settled(self) -> bool:
         """Whether every key is idle, or parked with nothing to divert, and nothing runs."""
-        return not self.live() and all(rests(state) for state in self.key_states().values())
+        return not self.live() and not self.replaying() and all(rests(state) for state in self.key_states().values())
 
     # What came of it
 
@@ -443,12 +557,16 @@ class World:
         self._check_once()
 
     def _check_order(self, key: str) -> None:
-        """Allowed: 1 1 2; forbidden: 1 2 1, and 2 while 1 may still act. Within one run, per step and attempt."""
+        """Allowed: 1 1 2; forbidden: 1 2 1, and 2 while 1 may still act. Within one run, per step and attempt.
+
+        A replay that does finished steps again has a generation of its own.
+        """
         effects = [effect for effect in self.effects if effect.key == key]
         for at, later in enumerate(effects):
             for earlier in effects[:at]:
                 is_same = (earlier.step, earlier.fence) == (later.step, later.fence)
-                assert earlier.run <= later.run, f"{key}: {later} came after {earlier}"
+                is_same_pass = earlier.generation == later.generation
+                assert not is_same_pass or earlier.run <= later.run, f"{key}: {later} came after {earlier}"
                 assert not is_same or earlier.position <= later.position, f"{key}: {later} came after {earlier}"
         for at, later in enumerate(effects):
             for earlier in effects[:at]:
@@ -479,9 +597,9 @@ class World:
         for effect in self.effects:
             same = [one for one in self.effects if one.idempotency_key == effect.idempotency_key]
             assert {(one.position, one.step) for one in same} == {(effect.position, effect.step)}
-        per_event: dict[tuple[str, str], set[str]] = {}
+        per_event: dict[tuple[str, str, int], set[str]] = {}
         for effect in self.effects:
-            per_event.setdefault((effect.event_id, effect.step), set()).add(effect.idempotency_key)
+            per_event.setdefault((effect.event_id, effect.step, effect.generation), set()).add(effect.idempotency_key)
         assert all(len(names) == 1 for names in per_event.values()), "an event had an effect under two names"
 
 

@@ -9,7 +9,7 @@ from tests.template.test_layer import build
 from tools.measure import run_with_only, site_with_boto3
 
 HANDLERS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
-PLATFORM = {"dispatcher", "sequencer", "watchdog", "operator", "sweeper"}
+PLATFORM = {"dispatcher", "sequencer", "watchdog", "operator", "sweeper", "replayer"}
 
 
 @pytest.fixture(scope="module")

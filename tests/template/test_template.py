@@ -59,8 +59,13 @@ GRANTS = {
     | {"s3:PutObject", "s3:ListBucket", "states:StartExecution", "sqs:SendMessage"},
     "SequencerFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "sqs:SendMessage"},
-    "OperatorFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
-    | {"dynamodb:DeleteItem", "kinesis:PutRecord", "s3:GetObject", "sqs:SendMessage"},
+    "OperatorFunctionRole": STATE
+    | {"dynamodb:DeleteItem", "dynamodb:DescribeTable", "s3:GetObject", "sqs:SendMessage"}
+    | {"kinesis:PutRecord", "kinesis:DescribeStreamSummary"}
+    | {"states:StartExecution", "states:DescribeExecution"},
+    "ReplayerFunctionRole": STATE - {"dynamodb:UpdateItem"}
+    | {"dynamodb:Scan", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"}
+    | {"states:DescribeStateMachine", "states:StartExecution", "sqs:SendMessage"},
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
@@ -81,6 +86,7 @@ GRANTS = {
     "LinesRole": {"lambda:InvokeFunction"},
     "TrackingRole": {"lambda:InvokeFunction"},
     "CanaryRole": {"lambda:InvokeFunction"},
+    "ReplayRole": {"lambda:InvokeFunction"},
 }
 """Who may do what, and nothing else."""
 

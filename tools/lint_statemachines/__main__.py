@@ -16,7 +16,7 @@ def lint(root: Path) -> list[Problem]:
     """All problems of the project in `root`."""
     stack = stack_from_template((root / "template.yaml").read_text(encoding="utf-8"))
     definitions: Definitions = {
-        machine.file: json.loads((root / machine.file).read_text(encoding="utf-8")) for machine in stack.machines
+        machine.file: json.loads((root / machine.file).read_text(encoding="utf-8")) for machine in stack.workflows
     }
     document = json.loads((root / "src/keyturn_routes/routes.json").read_text(encoding="utf-8"))
     routes = (*routes_from(document), BUILT_IN)

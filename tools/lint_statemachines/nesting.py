@@ -29,7 +29,7 @@ Definitions = Mapping[str, Scope]
 def check_nesting(stack: Stack, definitions: Definitions, routes: tuple[Route, ...]) -> list[Problem]:
     """All problems between the three."""
     return [
-        *(problem for machine in stack.machines for problem in _check_machine(stack, machine, definitions)),
+        *(problem for machine in stack.workflows for problem in _check_machine(stack, machine, definitions)),
         *(problem for route in routes for problem in _check_route(stack, definitions, route)),
     ]
 
@@ -116,9 +116,9 @@ def the_execution_outlasts_its_longest_path(machine: Machine, definition: Scope)
 def _check_route(stack: Stack, definitions: Definitions, route: Route) -> Iterator[Problem]:
     where = f'routes.json, route "{route.name}"'
     name = f"{route.workflow}-{route.kind}"
-    machine = next((machine for machine in stack.machines if machine.name == name), None)
+    machine = next((machine for machine in stack.workflows if machine.name == name), None)
     if machine is None:
-        known = ", ".join(sorted(machine.name for machine in stack.machines))
+        known = ", ".join(sorted(machine.name for machine in stack.workflows))
         yield Problem(
             where,
             f"its workflow {name} is not in template.yaml",

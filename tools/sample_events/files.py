@@ -48,6 +48,7 @@ def written() -> dict[str, str]:
             "reason": "card service is back",
             "key": orders.KEY,
         },
+        "replayer/slice.json": {"id": "20260105-080100-1f2e", "turn": 0},
         "sweeper/schedule.json": _schedule("sweeper"),
         "watchdog/schedule.json": _schedule("watchdog"),
         "watchdog/status-change.json": _status_change(placed),

@@ -45,6 +45,8 @@ class Effect:
     """The how-manieth effect of its key it was; counted by the ledger as the worker wrote it."""
     fence: int
     attempt: int = 1
+    generation: int = 0
+    """Of the step's results: a replay that does finished steps again has one of its own."""
     began_at_ms: int
     ended_at_ms: int
 

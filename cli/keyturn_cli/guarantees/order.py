@@ -18,6 +18,7 @@ class Order:
     Allowed:    1a 1b 2a 2b      one after the other
                 1b 1a 2b 2a      the steps of one event run side by side
                 1a 2a 1b 2b      if 1 and 2 are of one run (a route that batches): in order within each step
+                1a 2a 1'a 2'a    a replay does finished steps again (a generation of their own, with its own order)
     Forbidden:  1a 2a 1b 2b      else: 2 began before 1 was done
                 2a 2b 1a 1b      an event overtook another
                 2a 1a 1b 2b      within a step too, batch or not
@@ -28,7 +29,9 @@ class Order:
     def check(self, history: History) -> Iterator[Violation]:
         """Yield the first violation of each key."""
         for key, effects in history.by_key.items():
-            for what in self._violations(effects):
+            generations = sorted({effect.generation for effect in effects})
+            passes = ([effect for effect in effects if effect.generation == one] for one in generations)
+            for what in (what for effects_of_pass in passes for what in self._violations(effects_of_pass)):
                 yield Violation(self.promise, key, what)
                 break
 

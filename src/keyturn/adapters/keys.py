@@ -31,6 +31,11 @@ def partition(key: str) -> str:
     return f"key#{key}"
 
 
+def key_of(pk: str) -> str:
+    """Return the ordering key of a partition."""
+    return pk.removeprefix("key#")
+
+
 @dataclass(frozen=True, slots=True)
 class KeyStore:
     """Loads and saves key states. An index entry is written with the state, in the same item."""

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keyturn.adapters.keys import partition
-from keyturn.adapters.table import Item, Table
+from keyturn.adapters.keys import key_of, partition
+from keyturn.adapters.table import Item, ScannedPage, Table
 from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.positions import Position
+from keyturn.core.replay_plan import Heading, Selection
 
 EVENT: Final = "event#"
+_HEADING_NAMES: Final = ("#sk", "#type", "#flow_id", "#arrived_at_ms")
+_SCANNED_NAMES: Final = ("#type", "#flow_id", "#arrived_at_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,55 @@ class EventLog:
         # "!" sorts right behind the last character of a position's own text, so the cursor itself is left out.
         return self._query(key, f"{EVENT}{cursor}!", EVENT + through, limit)
 
+    def headings(self, key: str, first: Position, last: Position) -> list[Heading]:
+        """Read the entries from `first` through `last` without their content, strongly consistent."""
+        arguments = {
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+            "ProjectionExpression": ", ".join(_HEADING_NAMES),
+            "ExpressionAttributeNames": {name: name.removeprefix("#") for name in _HEADING_NAMES},
+            "ConsistentRead": True,
+        }
+        values = {"pk": partition(key), "low": EVENT + first, "high": EVENT + last}
+        return [_heading(item) for item in self.table.query(arguments, values)]
+
+    def scan(self, selection: Selection, after: str) -> ScannedPage:
+        """Read the next page of the whole table; its items' `pk` and `sk` are those of events that may be selected."""
+        conditions, values = ["begins_with(#sk, :event)"], dict[str, str | int]({"event": EVENT})
+        for condition, name, value in _scan_conditions(selection):
+            if value:
+                conditions.append(condition)
+                values[name] = value
+        used = {name: name.removeprefix("#") for name in _SCANNED_NAMES if any(name in one for one in conditions)}
+        arguments = {
+            "FilterExpression": " AND ".join(conditions),
+            "ProjectionExpression": "#pk, #sk",
+            "ExpressionAttributeNames": {"#pk": "pk", "#sk": "sk", **used},
+        }
+        return self.table.scan_page(arguments, values, after)
+
     def _query(self, key: str, low: str, high: str, limit: int | None) -> list[LogEntry]:
         arguments = {"KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high", "ConsistentRead": True}
         values = {"pk": partition(key), "low": low, "high": high}
         return [_decode(item) for item in self.table.query(arguments, values, limit)]
+
+
+def _scan_conditions(selection: Selection) -> list[tuple[str, str, str | int]]:
+    before, star, _ = selection.type.partition("*")
+    return [
+        ("begins_with(#type, :type)" if star else "#type = :type", "type", before),
+        ("#flow_id = :flow_id", "flow_id", selection.flow_id),
+        ("#arrived_at_ms >= :from_ms", "from_ms", selection.from_ms),
+        ("#arrived_at_ms <= :to_ms", "to_ms", selection.to_ms),
+    ]
+
+
+def place_of(item: Item) -> tuple[str, Position]:
+    """Return the (key, position) of an event's item."""
+    return key_of(item["pk"]), Position(item["sk"].removeprefix(EVENT))
+
+
+def _heading(item: Item) -> Heading:
+    return Heading(Position(item["sk"].removeprefix(EVENT)), item["type"], item["flow_id"], item["arrived_at_ms"])
 
 
 def _encode(key: str, entry: LogEntry) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Attempt records, dead letters, operations: what became of runs that did not simply succeed, and what people did."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 from keyturn.adapters.keys import partition
@@ -12,9 +13,12 @@ from keyturn.core.actions import RecordAttempt, RecordOperation
 from keyturn.core.log_entry import LogEntry
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
+from keyturn.core.replay_plan import Heading
+from keyturn.core.state import Span
 
 ATTEMPT: Final = "attempt#"
 OPERATION: Final = "operation#"
+SUCCEEDED: Final = "succeeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,57 @@ class OutcomeStore:
             "ConsistentRead": True,
         }
         return next(self.table.query(arguments, {"pk": partition(key), "prefix": OPERATION}, 1), None)
+
+    def has_rewound(self, key: str, replay: str, since_version: int) -> bool:
+        """Tell whether a key was rewound for a replay in one of its versions after `since_version`."""
+        arguments = {
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+            "FilterExpression": "#replay = :replay AND #command = :command",
+            "ProjectionExpression": "sk",
+            "ExpressionAttributeNames": {"#replay": "replay", "#command": "command"},
+            "ConsistentRead": True,
+        }
+        values = {
+            "pk": partition(key),
+            "low": f"{OPERATION}{since_version + 1:012d}",
+            "high": f"{OPERATION}~",
+            "replay": replay,
+            "command": "Rewind",
+        }
+        return any(True for _ in self.table.query(arguments, values))
+
+    def retried(self, key: str, first: Position, last: Position) -> list[Span]:
+        """Return the slices from `first` through `last` of which an attempt failed or was given up."""
+        arguments = {
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+            "ProjectionExpression": "sk, #last, outcome",
+            "ExpressionAttributeNames": {"#last": "last"},
+            "ConsistentRead": True,
+        }
+        # A slice may begin before the first of these events, so all before it are looked at too.
+        values = {"pk": partition(key), "low": ATTEMPT, "high": f"{ATTEMPT}{last}~"}
+        return [
+            Span(Position(item["sk"].removeprefix(ATTEMPT).partition("#")[0]), item["last"])
+            for item in self.table.query(arguments, values)
+            if item["outcome"] != SUCCEEDED and item["last"] >= first
+        ]
+
+    def dead_letters_of(self, key: str, events: Iterable[Heading]) -> dict[Position, str]:
+        """Return the reasons why events of a key were given up, for dead letters that are open."""
+        wanted = {dead_letter_place(key, event.position, event.arrived_at_ms): event.position for event in events}
+        found = self.table.get_many(wanted)
+        return {wanted[place]: item["reason"] for place, item in found.items() if "closed" not in item}
+
+    def dead_letters_on(self, day: date) -> Iterator[tuple[str, Position, str]]:
+        """Yield (key, position, reason) of the events that arrived on a day and have an open dead letter."""
+        arguments = {
+            "KeyConditionExpression": "pk = :pk",
+            "FilterExpression": "attribute_not_exists(closed)",
+            "ProjectionExpression": "#key, #position, #reason",
+            "ExpressionAttributeNames": {"#key": "key", "#position": "position", "#reason": "reason"},
+        }
+        for item in self.table.query(arguments, {"pk": f"deadletter#{day.isoformat()}"}):
+            yield item["key"], Position(item["position"]), item["reason"]
 
     def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
         """Store that one event was given up; the event itself stays in the log.

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -72,6 +72,25 @@ def rejection_of(key: str, raw: bytes, routes: Routes, *, accepts_aggregated: bo
     batch = {"Records": [{"kinesis": record}]}
     found = read_records(batch, routes, epoch=0, accepts_aggregated=accepts_aggregated)
     return next((one for one in found if isinstance(one, Rejection)), None)
+
+
+def places_in(records: Iterable[Mapping[str, Any]], *, epoch: int) -> Iterator[tuple[str, Position]]:
+    """Yield (key, position) of records that are read again, looking into aggregates; they need not be events.
+
+    Their data are bytes. An aggregate that can't be taken apart has no events.
+    """
+    for wire in records:
+        kinesis = wire["kinesis"]
+        number, raw = kinesis["sequenceNumber"], kinesis["data"]
+        if not raw.startswith(MAGIC):
+            yield kinesis["partitionKey"], position(epoch, number)
+            continue
+        try:
+            inner = take_apart(raw)
+        except NotAnAggregate:
+            continue
+        for sub_sequence, (key, _) in enumerate(inner):
+            yield key, position(epoch, number, sub_sequence)
 
 
 def _unpack(

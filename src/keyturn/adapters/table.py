@@ -1,5 +1,6 @@
 """DynamoDB calls on the state table, in plain Python values: what the stores beside this module share."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,17 @@ ItemKey = tuple[str, str]
 
 _ROUNDS_MAX: Final = 8
 """Times that the unprocessed rest of a batch is sent again, waiting 50 ms, 100 ms, ... with full jitter between."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedPage:
+    """A page of a scan."""
+
+    items: Sequence[Item]
+    scanned: int
+    """Items that were read for it."""
+    after: str
+    """Where the next page begins; empty after the last one."""
 
 
 class ItemExists(Exception):
@@ -164,6 +176,26 @@ class Table:
             if "LastEvaluatedKey" not in answer or left == 0:
                 return
             page["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def scan_page(self, arguments: Mapping[str, Any], values: Item, after: str) -> "ScannedPage":
+        """Read the next page of the whole table, eventually consistent; `after` is what the last page gave, or ""."""
+        page = dict(arguments) | {"TableName": self.name, "ExpressionAttributeValues": encode_values(values)}
+        if after:
+            page["ExclusiveStartKey"] = _key(*json.loads(after))
+        with translated("scanning the state table"):
+            answer = self.client.scan(**page)
+        last = decode_item(answer.get("LastEvaluatedKey", {}))
+        return ScannedPage(
+            items=[decode_item(raw) for raw in answer.get("Items", [])],
+            scanned=answer["ScannedCount"],
+            after=json.dumps([last["pk"], last["sk"]]) if last else "",
+        )
+
+    def size(self) -> tuple[int, int]:
+        """Return how many items the table holds, and their bytes; DynamoDB counts them every six hours or so."""
+        with translated("describing the state table"):
+            table = self.client.describe_table(TableName=self.name)["Table"]
+        return int(table.get("ItemCount", 0)), int(table.get("TableSizeBytes", 0))
 
     def _rounds(
         self, call: Callable[..., Mapping[str, Any]], request: Mapping[str, Any], rest: str

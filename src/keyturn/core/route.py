@@ -53,6 +53,15 @@ class Batch:
     bytes: int
 
 
+def type_fits(pattern: str, event_type: str) -> bool:
+    """Tell whether an event type fits an exact type, or a pattern with one `*`."""
+    before, star, behind = pattern.partition("*")
+    if not star:
+        return event_type == before
+    is_long_enough = len(event_type) >= len(before) + len(behind)
+    return is_long_enough and event_type.startswith(before) and event_type.endswith(behind)
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One entry of the routes file."""
@@ -74,11 +83,7 @@ class Route:
 
     def takes(self, event_type: str) -> bool:
         """Tell whether an event type fits this route's; another route may fit it better."""
-        before, star, behind = self.type.partition("*")
-        if not star:
-            return event_type == before
-        is_long_enough = len(event_type) >= len(before) + len(behind)
-        return is_long_enough and event_type.startswith(before) and event_type.endswith(behind)
+        return type_fits(self.type, event_type)
 
     @property
     def specificity(self) -> tuple[bool, int, int]:

@@ -28,7 +28,7 @@ def hold(platform: Platform, key: str, operator: Operator) -> Applied:
             raise CannotOperate(f"key {key!r} is held already, by {state.hold.by}: {state.hold.reason}")
         return ask.Hold(operator)
 
-    return _operate(platform, key, command_for)
+    return operate(platform, key, command_for)
 
 
 def release(platform: Platform, key: str, operator: Operator) -> Applied:
@@ -39,7 +39,7 @@ def release(platform: Platform, key: str, operator: Operator) -> Applied:
             raise CannotOperate(f"key {key!r} is not held{_because_of_route(state)}")
         return ask.Release(operator)
 
-    return _operate(platform, key, command_for)
+    return operate(platform, key, command_for)
 
 
 def resume(platform: Platform, key: str, operator: Operator, *, is_fresh: bool) -> Applied:
@@ -49,7 +49,7 @@ def resume(platform: Platform, key: str, operator: Operator, *, is_fresh: bool) 
         _refuse_not_parked(change, state)
         return ask.Resume(operator, is_fresh)
 
-    return _operate(platform, key, command_for)
+    return operate(platform, key, command_for)
 
 
 def skip(platform: Platform, key: str, operator: Operator) -> Applied:
@@ -61,10 +61,11 @@ def skip(platform: Platform, key: str, operator: Operator) -> Applied:
         following = change.next_after(state, failed, lambda: False) if failed is not None else None
         return ask.Skip(operator, failed, following)
 
-    return _operate(platform, key, command_for)
+    return operate(platform, key, command_for)
 
 
-def _operate(platform: Platform, key: str, command_for: Callable[[Change, KeyState], ask.Command]) -> Applied:
+def operate(platform: Platform, key: str, command_for: Callable[[Change, KeyState], ask.Command | None]) -> Applied:
+    """Apply what `command_for` makes of a key's state. Raises CannotOperate, in words, when the protocol refuses it."""
     change = Change(platform, key)
     applied = apply(change, lambda state: command_for(change, _known(state)))
     refusal = applied.transition.refusal

@@ -15,6 +15,7 @@ from keyturn.shell.describe import describe
 from keyturn.shell.item_requests import discard_items, redrive_given_up, redrive_quarantined
 from keyturn.shell.operate import hold, release, resume, skip, told
 from keyturn.shell.platform import Platform
+from keyturn.shell.replay_requests import apply_plan, cancel, plan
 
 Request = Mapping[str, Any]
 """`command`, `by`, `reason`, and what the command is about."""
@@ -54,4 +55,7 @@ HANDLERS: Final[Mapping[str, _Handler]] = {
     "quarantine-redrive": redrive_quarantined,
     "deadletter-redrive": redrive_given_up,
     "discard": discard_items,
+    "replay-plan": plan,
+    "replay-apply": apply_plan,
+    "replay-cancel": cancel,
 }

@@ -17,13 +17,17 @@ from keyturn.adapters.log import EventLog
 from keyturn.adapters.open_items import OpenItems
 from keyturn.adapters.outcomes import OutcomeStore
 from keyturn.adapters.passes import Passes
+from keyturn.adapters.past_steps import PastSteps
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.quarantine import Quarantine
 from keyturn.adapters.renewal import Renewal
+from keyturn.adapters.replays import ReplayStore
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.stream import Stream
+from keyturn.adapters.stream_reader import StreamReader
 from keyturn.adapters.table import Table
 from keyturn.adapters.wake import WakeQueue
+from keyturn.adapters.workflows import Workflows
 from keyturn.core.route import Routes
 from keyturn.core.state import Clock
 from keyturn.settings import Settings
@@ -51,6 +55,10 @@ class Platform:
     passes: Passes
     executions: Executions
     wake: WakeQueue
+    past_steps: PastSteps
+    replays: ReplayStore
+    stream_reader: StreamReader
+    workflows: Workflows
     clock: Clock = now_ms
 
     @classmethod
@@ -80,6 +88,10 @@ class Platform:
             passes=Passes(table),
             executions=Executions(client_of("stepfunctions"), settings.state_machine_prefix),
             wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),
+            past_steps=PastSteps(table),
+            replays=ReplayStore(table),
+            stream_reader=StreamReader(client_of, settings.stream_name),
+            workflows=Workflows(client_of("stepfunctions"), settings.state_machine_prefix),
             clock=clock,
         )
 

@@ -1,0 +1,17 @@
+"""Replayer: a slice of the work on a replay, for the replay workflow, which calls it until it is through."""
+
+from typing import Any
+
+from keyturn.adapters.telemetry import instrumented
+from keyturn.shell.platform import deployed
+from keyturn.shell.replay_work import work_on_replay
+from keyturn.shell.start_up import built_at_start
+from keyturn.shell.time_budget import has_time
+
+platform = built_at_start(deployed)
+
+
+@instrumented
+def handler(request: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Go on with the replay; what is left, and when, stands in the answer."""
+    return work_on_replay(platform(), request, has_time(context), context.get_remaining_time_in_millis())

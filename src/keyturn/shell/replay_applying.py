@@ -1,0 +1,151 @@
+"""Applying a replay: pass over the keys of its plan until none is left to wait for.
+
+A pass rewinds the keys that are planned, at the plan's rate, and looks how far those are that were rewound before.
+What became of a key is written before the job is, and counted from what is written: a piece that is done twice counts
+the same.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final
+
+from keyturn.adapters import telemetry
+from keyturn.core.replay_job import Act, JobState, ReplayJob, pass_ended
+from keyturn.core.replay_plan import Fate, PlannedKey
+from keyturn.core.state import KeyState
+from keyturn.errors import CannotOperate, Conflict, LogIncomplete, StoreError
+from keyturn.shell.platform import Platform
+from keyturn.shell.replay_versions import RouteVersions
+from keyturn.shell.replays import AsPlanned, cancel_key, is_rewound, rewind_key
+
+_KEYS_A_PIECE: Final = 100
+_THREADS: Final = 8
+_LEFT_ALONE: Final = frozenset({Fate.NOTHING, Fate.DONE, Fate.REFUSED, Fate.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a piece of work came to."""
+
+    job: ReplayJob
+    rewinds: int
+    """Keys that were rewound, for the rate to count."""
+    is_pass_over: bool
+
+
+def apply_on(platform: Platform, versions: RouteVersions, job: ReplayJob) -> Piece:
+    """Do the next piece of a job's pass: apply its plan to some keys, or call them off when it is being cancelled."""
+    page = platform.replays.keys(job.id, job.cursor, _KEYS_A_PIECE)
+    is_last = len(page) < _KEYS_A_PIECE
+    piece = _with_so_many_rewinds(page, job.rate) if job.state is JobState.APPLYING else page
+    is_last = is_last and len(piece) == len(page)
+    step = _cancel if job.state is JobState.CANCELLING else _apply
+    before = [planned for _, planned in piece]
+    states = platform.keys.load_many(one.key for one in before if one.fate not in _LEFT_ALONE)
+    after = _each(before, lambda one: _next(platform, versions, job, step, one, states))
+    changed = [new for old, new in zip(before, after, strict=True) if new != old]
+    platform.replays.write_keys(job, changed)
+    passing = Counter(job.passing) + Counter(one.fate for one in after)
+    on = replace(job, passing=dict(passing), cursor=piece[-1][0] if piece else job.cursor)
+    rewinds = sum(old.fate is Fate.PLANNED or new.chunk > old.chunk for old, new in zip(before, after, strict=True))
+    return Piece(pass_ended(on) if is_last else on, rewinds, is_last)
+
+
+_Step = Callable[[Platform, RouteVersions, ReplayJob, PlannedKey, KeyState], PlannedKey]
+
+
+def _with_so_many_rewinds(page: Sequence[tuple[str, PlannedKey]], rate: int) -> Sequence[tuple[str, PlannedKey]]:
+    """Cut a page behind as many planned keys as may be rewound in a second."""
+    planned = [place for place, (_, one) in enumerate(page) if one.fate is Fate.PLANNED]
+    return page[: planned[rate - 1] + 1] if len(planned) > rate else page
+
+
+def _each(keys: Sequence[PlannedKey], step: Callable[[PlannedKey], PlannedKey]) -> list[PlannedKey]:
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(step, keys))
+
+
+def _next(
+    platform: Platform,
+    versions: RouteVersions,
+    job: ReplayJob,
+    step: _Step,
+    planned: PlannedKey,
+    states: dict[str, KeyState],
+) -> PlannedKey:
+    """Do what is due for one key. What may pass by itself leaves it as it is, for the next pass."""
+    if planned.fate in _LEFT_ALONE:
+        return planned
+    try:
+        return step(platform, versions, job, planned, states[planned.key])
+    except (CannotOperate, LogIncomplete) as error:
+        return replace(planned, fate=Fate.REFUSED, why=f"{error}{_left(planned)}")
+    except Conflict as error:
+        telemetry.logger().warning("left for the next pass", extra={"replay": job.id, "reason": str(error)})
+        return planned
+
+
+def _apply(
+    platform: Platform, versions: RouteVersions, job: ReplayJob, planned: PlannedKey, state: KeyState
+) -> PlannedKey:
+    if planned.fate is Fate.PLANNED:
+        return _rewind(platform, versions, job, planned, state)
+    is_under_way = state.replay is not None and state.replay.id == rewind_name(job, planned)
+    if is_under_way and state.parked is not None:
+        return replace(planned, fate=Fate.PARKED, why=state.parked.reason)
+    if is_under_way:
+        return replace(planned, fate=Fate.APPLIED, why="")
+    if planned.chunk + 1 == planned.chunks:
+        return replace(planned, fate=Fate.DONE, why="")
+    return _rewind(platform, versions, job, replace(planned, chunk=planned.chunk + 1), state)
+
+
+def _rewind(
+    platform: Platform, versions: RouteVersions, job: ReplayJob, planned: PlannedKey, state: KeyState
+) -> PlannedKey:
+    name = rewind_name(job, planned)
+    if not (versions.are_as_planned(planned) or is_rewound(platform, state, name, planned.version)):
+        raise CannotOperate("the route of its events was changed since it was planned: plan again")
+    rewind_key(
+        platform,
+        planned.key,
+        platform.replays.spans(job.id, planned, planned.chunk),
+        _act(job.applied).operator,
+        replay=name,
+        is_new_generation=job.is_new_generation,
+        planned=AsPlanned(
+            planned.version,
+            planned.generation + planned.chunk * job.is_new_generation,
+            planned.hold_at_ms,
+        ),
+    )
+    return replace(planned, fate=Fate.APPLIED, why="")
+
+
+def _cancel(
+    platform: Platform, _versions: RouteVersions, job: ReplayJob, planned: PlannedKey, state: KeyState
+) -> PlannedKey:
+    name = rewind_name(job, planned)
+    is_through = planned.fate is Fate.APPLIED and (state.replay is None or state.replay.id != name)
+    if is_through and planned.chunk + 1 == planned.chunks:
+        return replace(planned, fate=Fate.DONE)
+    # Also what is only planned: whoever rewound it may have died before that was written.
+    cancel_key(platform, planned.key, name, _act(job.cancelled).operator)
+    return replace(planned, fate=Fate.CANCELLED, why="")
+
+
+def rewind_name(job: ReplayJob, planned: PlannedKey) -> str:
+    """Name the rewind of a key that is due or under way, as its state and its operation record carry it."""
+    return f"{job.id}:{planned.chunk}"
+
+
+def _left(planned: PlannedKey) -> str:
+    return f" (after {planned.chunk} of its {planned.chunks} rewinds)" if planned.chunk else ""
+
+
+def _act(act: Act | None) -> Act:
+    if act is None:
+        raise StoreError("the replay says not who asked for it")
+    return act

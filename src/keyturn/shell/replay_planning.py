@@ -1,0 +1,156 @@
+"""Planning a replay: find the keys that may have selected events, then work out what is to be done with each.
+
+Each function does one piece and returns the job as it is afterwards. A piece that is done twice, since its job wasn't
+written, writes the same.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice
+from typing import Final
+
+from keyturn.adapters.log import place_of
+from keyturn.adapters.records import places_in
+from keyturn.adapters.stream_reader import Mark
+from keyturn.core.positions import Position
+from keyturn.core.replay_job import JobState, ReplayJob, Source
+from keyturn.core.replay_plan import Fate, Heading, Outcome, PlannedKey, plan_key
+from keyturn.core.state import KeyState
+from keyturn.shell.platform import Platform
+from keyturn.shell.replay_versions import RouteVersions
+
+_KEYS_A_PIECE: Final = 100
+_DAYS_A_PIECE: Final = 20
+_CALLS_A_PIECE: Final = 10
+_THREADS: Final = 8
+_SKIPPED: Final = "skipped by "
+
+Places = Iterable[tuple[str, Position]]
+
+
+def plan_on(platform: Platform, versions: RouteVersions, job: ReplayJob) -> ReplayJob:
+    """Do the next piece of a job's planning."""
+    if job.is_searching:
+        return _SEARCHES[job.source](platform, job)
+    return _plan_keys(platform, versions, job)
+
+
+def _plan_keys(platform: Platform, versions: RouteVersions, job: ReplayJob) -> ReplayJob:
+    found = platform.replays.keys(job.id, job.cursor, _KEYS_A_PIECE)
+    states = platform.keys.load_many(planned.key for _, planned in found)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        planned = list(
+            threads.map(lambda one: _plan(platform, versions, job, one, states[one.key]), (k for _, k in found))
+        )
+    platform.replays.write_keys(job, planned)
+    tally = job.tally
+    for one in planned:
+        tally = tally.plus(one.tally)
+    if len(found) < _KEYS_A_PIECE:
+        return replace(job, tally=tally, state=JobState.PLANNED, cursor="")
+    return replace(job, tally=tally, cursor=found[-1][0])
+
+
+def _plan(
+    platform: Platform, versions: RouteVersions, job: ReplayJob, found: PlannedKey, state: KeyState
+) -> PlannedKey:
+    log = platform.log.headings(found.key, found.low, found.high)
+    chosen = [event for event in log if job.selection.takes(event, _route_name(platform, event))]
+    if job.selection.outcome is not Outcome.ANY and chosen:
+        chosen = _by_outcome(platform, found.key, chosen, job.selection.outcome)
+    positions = {event.position for event in chosen}
+    stored = platform.past_steps.stored(found.key, min(positions), max(positions)) if positions else {}
+    planned, chunks = plan_key(
+        found, state, log, positions, stored, versions.of_type, is_new_generation=job.is_new_generation
+    )
+    platform.replays.write_spans(job, found.key, chunks)
+    return planned
+
+
+def _route_name(platform: Platform, event: Heading) -> str:
+    route = platform.routes.for_type(event.type)
+    return route.name if route else ""
+
+
+def _by_outcome(platform: Platform, key: str, events: list[Heading], outcome: Outcome) -> list[Heading]:
+    if outcome is Outcome.RETRIED:
+        slices = platform.outcomes.retried(key, events[0].position, events[-1].position)
+        return [event for event in events if any(one.first <= event.position <= one.last for one in slices)]
+    reasons = platform.outcomes.dead_letters_of(key, events)
+    return [event for event in events if _is_given_up(reasons.get(event.position), outcome)]
+
+
+def _is_given_up(reason: str | None, outcome: Outcome) -> bool:
+    return reason is not None and (outcome is Outcome.DEAD_LETTERED or reason.startswith(_SKIPPED))
+
+
+def note(platform: Platform, job: ReplayJob, places: Places) -> int:
+    """Note keys that may have selected events, with where; return how many are new."""
+    bounds: dict[str, tuple[Position, Position]] = {}
+    for key, position in places:
+        low, high = bounds.get(key, (position, position))
+        bounds[key] = (min(low, position), max(high, position))
+    known = platform.replays.named(job.id, bounds)
+    found = [
+        PlannedKey(key, Fate.FOUND, min(low, known[key].low), max(high, known[key].high))
+        if key in known
+        else PlannedKey(key, Fate.FOUND, low, high)
+        for key, (low, high) in bounds.items()
+    ]
+    platform.replays.write_keys(job, found)
+    return len(bounds) - len(known)
+
+
+def _searched(
+    platform: Platform, job: ReplayJob, places: Places, count: int, cursor: str, *, is_over: bool
+) -> ReplayJob:
+    new = note(platform, job, places)
+    return replace(
+        job,
+        searched=job.searched + count,
+        found=job.found + new,
+        cursor="" if is_over else cursor,
+        is_searching=not is_over,
+    )
+
+
+def _scan(platform: Platform, job: ReplayJob) -> ReplayJob:
+    page = platform.log.scan(job.selection, job.cursor)
+    return _searched(platform, job, map(place_of, page.items), page.scanned, page.after, is_over=not page.after)
+
+
+def _read_dead_letters(platform: Platform, job: ReplayJob) -> ReplayJob:
+    """Read the dead letters of some days; the cursor is the last day that was read."""
+    now_ms = platform.clock()
+    since_ms = job.selection.from_ms or now_ms - platform.settings.event_retention_s * 1000
+    first = date.fromisoformat(job.cursor) + timedelta(days=1) if job.cursor else _day(since_ms)
+    last = _day(job.selection.to_ms or now_ms)
+    days = [first + timedelta(days=day) for day in range(min(_DAYS_A_PIECE, (last - first).days + 1))]
+    letters = [letter for day in days for letter in platform.outcomes.dead_letters_on(day)]
+    places = [(key, place) for key, place, reason in letters if _is_given_up(reason, job.selection.outcome)]
+    cursor = days[-1].isoformat() if days else ""
+    return _searched(platform, job, places, len(letters), cursor, is_over=not days or days[-1] >= last)
+
+
+def _day(at_ms: int) -> date:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date()
+
+
+def _read_stream(platform: Platform, job: ReplayJob) -> ReplayJob:
+    until_ms = job.selection.to_ms or job.asked.at_ms
+    calls = platform.stream_reader.read(job.selection.from_ms, until_ms, Mark.parse(job.cursor))
+    count, mark, places = 0, Mark(), list[tuple[str, Position]]()
+    pieces = list(islice(calls, _CALLS_A_PIECE))
+    for records, behind in pieces:
+        count, mark = count + len(records), behind
+        places += places_in(records, epoch=platform.settings.stream_epoch)
+    return _searched(platform, job, places, count, str(mark), is_over=len(pieces) < _CALLS_A_PIECE)
+
+
+_SEARCHES: Final = {
+    Source.SCAN: _scan,
+    Source.DEAD_LETTERS: _read_dead_letters,
+    Source.STREAM: _read_stream,
+}

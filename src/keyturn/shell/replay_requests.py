@@ -1,0 +1,194 @@
+"""What people ask of replays: plan one, apply the plan, call it off. The work itself is the replayer's."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from keyturn.core.commands import Operator
+from keyturn.core.positions import Position
+from keyturn.core.replay_job import Act, JobState, ReplayJob, Source, choose_source
+from keyturn.core.replay_plan import END, Fate, Outcome, PlannedKey, Selection
+from keyturn.core.state import START
+from keyturn.errors import CannotOperate
+from keyturn.shell.platform import Platform
+
+Request = Mapping[str, Any]
+
+KEYS_MAX: Final = 20_000
+"""Named in one request: more than that would come near Lambda's 6 MB."""
+
+RATE_MAX: Final = 1_000
+
+
+def plan(platform: Platform, request: Request, operator: Operator) -> dict[str, Any]:
+    """Have a replay planned.
+
+    If the whole table must be read for it and that isn't accepted, the answer is `scan`, its size, and nothing is done.
+    """
+    keys = _keys(request)
+    selection = _selection(request, len(keys))
+    source = _source(platform, selection)
+    if source is Source.SCAN and not request.get("accepts_scan"):
+        items, size = platform.replays.table.size()
+        return {"scan": {"items": items, "bytes": size}}
+    now_ms = platform.clock()
+    job = ReplayJob(
+        id=f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        state=JobState.PLANNING,
+        source=source,
+        selection=selection,
+        asked=Act(operator.by, operator.reason, now_ms),
+        is_new_generation=bool(request.get("is_new_generation")),
+        rate=_rate(request),
+        is_searching=source is not Source.KEYS,
+        found=len(keys),
+        executions=1,
+        updated_at_ms=now_ms,
+    )
+    platform.replays.write_keys(
+        job, [PlannedKey(key, Fate.FOUND, selection.from_position, selection.to_position) for key in keys]
+    )
+    return _started(platform, platform.replays.create(job))
+
+
+def apply_plan(platform: Platform, request: Request, operator: Operator) -> dict[str, Any]:
+    """Have a plan applied, or go on with one whose work was interrupted. Raises CannotOperate for any other."""
+    job = _load(platform, request)
+    if job.state is JobState.PLANNED:
+        act = Act(operator.by, operator.reason, platform.clock())
+        return _begun(platform, replace(job.begun(JobState.APPLYING), applied=act))
+    if _is_interrupted(platform, job, JobState.APPLYING):
+        return _begun(platform, job)
+    if _is_interrupted(platform, job, JobState.PLANNING):
+        _begun(platform, job)
+        raise CannotOperate(
+            f"the planning of replay {job.id} was interrupted; it goes on now: apply it when it is planned"
+        )
+    raise CannotOperate(f"replay {job.id} {_WHY_NOT[job.state](job)}")
+
+
+def cancel(platform: Platform, request: Request, operator: Operator) -> dict[str, Any]:
+    """Call a replay off: runs that are under way end, no other one begins. Raises CannotOperate when it is over."""
+    job = _load(platform, request)
+    act = Act(operator.by, operator.reason, platform.clock())
+    if job.state in {JobState.PLANNING, JobState.PLANNED}:
+        saved = platform.replays.save(replace(job.begun(JobState.CANCELLED), cancelled=act))
+        return told(saved)
+    if job.state is JobState.APPLYING:
+        cancelling = replace(job.begun(JobState.CANCELLING), cancelled=act)
+        if platform.workflows.is_replaying(job.execution_name):
+            return told(platform.replays.save(cancelling))
+        return _begun(platform, cancelling)
+    if _is_interrupted(platform, job, JobState.CANCELLING):
+        return _begun(platform, job)
+    raise CannotOperate(f"replay {job.id} {_WHY_NOT[job.state](job)}")
+
+
+def told(job: ReplayJob) -> dict[str, Any]:
+    """Tell which replay it is and how far it is."""
+    return {"id": job.id, "state": job.state.value, "source": job.source.value}
+
+
+def _begun(platform: Platform, job: ReplayJob) -> dict[str, Any]:
+    """Write the job, then start the execution that works on it: of two who ask at once, one finds it changed."""
+    saved = platform.replays.save(replace(job, executions=job.executions + 1, updated_at_ms=platform.clock()))
+    return _started(platform, saved)
+
+
+def _started(platform: Platform, job: ReplayJob) -> dict[str, Any]:
+    platform.workflows.start_replay(job.execution_name, job.id)
+    return told(job)
+
+
+def _is_interrupted(platform: Platform, job: ReplayJob, state: JobState) -> bool:
+    return job.state is state and not platform.workflows.is_replaying(job.execution_name)
+
+
+def _source(platform: Platform, selection: Selection) -> Source:
+    retention_ms = platform.stream_reader.retention_ms() if selection.from_ms and not selection.named_keys else 0
+    return choose_source(
+        selection,
+        platform.clock(),
+        stream_retention_ms=retention_ms,
+        log_retention_ms=platform.settings.event_retention_s * 1000,
+        has_archive=False,
+    )
+
+
+def _load(platform: Platform, request: Request) -> ReplayJob:
+    job_id = str(request.get("id") or "")
+    job = platform.replays.load(job_id) if job_id else None
+    if job is None:
+        raise CannotOperate(f"there is no replay {job_id!r}: keyturn replay list names them")
+    return job
+
+
+def _keys(request: Request) -> Sequence[str]:
+    keys = request.get("keys") or []
+    if not all(isinstance(key, str) and key for key in keys):
+        raise CannotOperate("a key is empty, or no text")
+    if len(keys) > KEYS_MAX:
+        raise CannotOperate(f"{len(keys)} keys are named, one replay takes {KEYS_MAX}: make several plans")
+    return list(dict.fromkeys(keys))
+
+
+def _selection(request: Request, named_keys: int) -> Selection:
+    selection = Selection(
+        named_keys=named_keys,
+        from_position=Position(request.get("from_position") or START),
+        to_position=Position(request.get("to_position") or END),
+        from_ms=int(request.get("from_ms") or 0),
+        to_ms=int(request.get("to_ms") or 0),
+        type=str(request.get("type") or ""),
+        flow_id=str(request.get("flow_id") or ""),
+        route=str(request.get("route") or ""),
+        outcome=_outcome(request),
+    )
+    has_positions = selection.from_position != START or selection.to_position != END
+    if has_positions and named_keys != 1:
+        raise CannotOperate("positions are those of one key: name it, and no other")
+    if selection == Selection():
+        raise CannotOperate("nothing is selected: name keys, a time, a type, a route, a flow id or an outcome")
+    return selection
+
+
+def _outcome(request: Request) -> Outcome:
+    name = request.get("outcome") or Outcome.ANY
+    try:
+        return Outcome(name)
+    except ValueError:
+        raise CannotOperate(f"there is no outcome {name!r}: one of {', '.join(Outcome)}") from None
+
+
+def _rate(request: Request) -> int:
+    rate = int(request.get("rate", 10))
+    if not 1 <= rate <= RATE_MAX:
+        raise CannotOperate(f"the rate is {rate}: it must be 1 to {RATE_MAX} keys a second")
+    return rate
+
+
+def _applied_already(job: ReplayJob) -> str:
+    return f"was applied already by {_told_act(job.applied)}"
+
+
+def _cancelled_already(job: ReplayJob) -> str:
+    return f"was cancelled by {_told_act(job.cancelled)}"
+
+
+_WHY_NOT: Final[Mapping[JobState, Callable[[ReplayJob], str]]] = {
+    JobState.PLANNING: lambda _: "is still being planned",
+    JobState.PLANNED: lambda _: "is planned only",
+    JobState.APPLYING: _applied_already,
+    JobState.DONE: _applied_already,
+    JobState.CANCELLING: _cancelled_already,
+    JobState.CANCELLED: _cancelled_already,
+}
+
+
+def _told_act(act: Act | None) -> str:
+    if act is None:
+        return "somebody"
+    at = datetime.fromtimestamp(act.at_ms / 1000, UTC)
+    return f"{act.by} at {at:%Y-%m-%dT%H:%M:%SZ}: {act.reason}"

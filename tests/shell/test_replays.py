@@ -1,0 +1,360 @@
+"""What a replay promises, over the real shell: exactly the plan, in order, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from keyturn.core.replay_job import JobState, Source
+from keyturn.core.replay_plan import Fate
+from keyturn.core.state import Phase
+from tests.shell.faults import Fault
+from tests.shell.step_functions import DEFINITION
+from tests.shell.world import STEPS, World
+
+
+def done(world: World, generation: int) -> Counter[tuple[str, str]]:
+    """Count the effects of a generation, by event and step."""
+    return Counter((one.event_id, one.step) for one in world.effects if one.generation == generation)
+
+
+def each_step_of(*events: str) -> Counter[tuple[str, str]]:
+    """Count each step of some events once."""
+    return Counter((event, step) for event in events for step in STEPS)
+
+
+def world_with(*events: tuple[str, str, str], **settings: Any) -> World:
+    """Return a world in which events (key, type, id) are finished."""
+    world = World(**settings)
+    for key, kind, event_id in events:
+        world.put(key, kind, event_id)
+    world.settle()
+    return world
+
+
+THREE_KEYS = tuple((key, kind, f"{key}-{kind}") for kind in ("standard", "express") for key in "abc")
+
+
+class TestPlan:
+    def test_it_counts_what_would_run_and_what_would_be_skipped(self) -> None:
+        world = world_with(*THREE_KEYS)
+        again = world.plan(keys=["a", "b"], is_new_generation=True).tally
+        assert (again.keys, again.events, again.runs, again.steps_to_run, again.steps_to_skip) == (2, 4, 4, 8, 0)
+        rest = world.plan(keys=["a", "b"]).tally
+        assert (rest.steps_to_run, rest.steps_to_skip) == (0, 8)
+        # Work, its two steps and the sequencer, for each of the two standard runs
+        assert (again.transitions, again.express_runs, again.invocations) == (8, 2, 12)
+
+    def test_it_changes_no_key(self) -> None:
+        world = world_with(*THREE_KEYS)
+        before = world.key_states()
+        world.plan(keys=["a", "b", "c"], is_new_generation=True)
+        assert world.key_states() == before
+
+    def test_what_is_not_finished_runs_anyway_and_is_only_counted(self) -> None:
+        world = world_with(("k", "standard", "one"))
+        world.put("k", "standard", "two", inventory="permanent")
+        world.put("k", "standard", "three")
+        world.settle()
+        tally = world.plan(keys=["k"], is_new_generation=True).tally
+        assert (tally.events, tally.unfinished, tally.parked) == (1, 2, 1)
+
+    def test_a_type_selects_its_events_alone(self) -> None:
+        """They aren't neighbours in the log, so each is a span of its own."""
+        world = world_with(*(("k", kind, f"{n}") for n, kind in enumerate(["standard", "express"] * 3)))
+        job = world.plan(type="expr*", is_new_generation=True, accepts_scan=True)
+        assert (job.source, job.tally.events, job.tally.spans) == (Source.SCAN, 3, 3)
+
+    def test_a_scan_is_priced_first_and_then_accepted(self) -> None:
+        world = world_with(*THREE_KEYS)
+        asked = world.ask("replay-plan", type="express")
+        assert asked["scan"]["items"] > 0
+        assert not world.replaying()
+
+    def test_what_was_given_up_is_found_by_its_dead_letters(self) -> None:
+        world = World()
+        world.put("a", "skip", "lost", inventory="permanent")
+        world.put("a", "skip", "kept")
+        world.put("b", "standard", "skipped", inventory="permanent")
+        world.settle()
+        world.ask("skip", key="b")
+        world.settle()
+        assert world.plan(outcome="dead-lettered").tally.events == 2
+        skipped = world.plan(outcome="skipped")
+        assert (skipped.source, list(world.planned(skipped.id))) == (Source.DEAD_LETTERS, ["b"])
+
+    def test_what_was_tried_again_is_found_by_its_attempt_records(self) -> None:
+        world = World()
+        world.put("k", "standard", "smooth")
+        world.put("k", "express", "rough", inventory="vanish once")
+        world.settle()
+        job = world.plan(keys=["k"], outcome="retried", is_new_generation=True)
+        assert job.tally.events == 1
+
+    @pytest.mark.parametrize(
+        ("selection", "said"),
+        [
+            ({}, "nothing is selected"),
+            ({"keys": ["a", "b"], "from_position": "1"}, "positions are those of one key"),
+            ({"keys": [""]}, "a key is empty"),
+            ({"keys": ["a"], "rate": 0}, "must be 1 to"),
+            ({"keys": ["a"], "outcome": "lost"}, "there is no outcome 'lost'"),
+        ],
+    )
+    def test_what_can_not_be_planned_is_refused_in_a_line(self, selection: dict[str, object], said: str) -> None:
+        world = World()
+        assert said in world.ask("replay-plan", **selection)["refused"]
+        assert world.items("replay") == []
+
+
+class TestApply:
+    def test_each_step_of_the_plan_runs_once_more_in_order_and_nothing_else(self) -> None:
+        world = world_with(*THREE_KEYS)
+        job = world.replay(keys=["a", "c"], is_new_generation=True)
+        assert job.state is JobState.DONE
+        assert job.counts == {Fate.DONE: 2}
+        assert done(world, 1) == each_step_of("a-standard", "a-express", "c-standard", "c-express")
+        assert done(world, 0) == each_step_of(*(event_id for _, _, event_id in THREE_KEYS))
+        world.check()
+
+    def test_finished_steps_are_skipped_unless_a_new_generation_is_asked_for(self) -> None:
+        world = world_with(*THREE_KEYS)
+        before = len(world.effects)
+        assert world.replay(keys=["a"]).state is JobState.DONE
+        assert len(world.effects) == before
+        assert world.state("a").fence == 4
+
+    def test_a_type_over_many_keys_runs_again(self) -> None:
+        world = world_with(*THREE_KEYS)
+        world.replay(type="express", is_new_generation=True, accepts_scan=True)
+        assert done(world, 1) == each_step_of("a-express", "b-express", "c-express")
+        world.check()
+
+    def test_what_was_given_up_runs_where_it_stands(self) -> None:
+        """Its failed step is done; the step that had worked is not done again."""
+        world = World()
+        world.put("k", "skip", "lost", payment="permanent")
+        world.put("k", "skip", "later")
+        world.settle()
+        job = world.plan(outcome="dead-lettered")
+        assert (job.tally.steps_to_run, job.tally.steps_to_skip) == (1, 1)
+
+    def test_new_events_queue_behind_the_replay(self) -> None:
+        world = world_with(("k", "standard", "one"), ("k", "standard", "two"))
+        job = world.plan(keys=["k"], is_new_generation=True)
+        world.ask("replay-apply", id=job.id)
+        world.slice_of(world.replaying()[0])
+        world.put("k", "standard", "three")
+        world.settle()
+        assert [(one.event_id, one.generation) for one in world.effects if one.step == "inventory"] == [
+            ("one", 0),
+            ("two", 0),
+            ("one", 1),
+            ("two", 1),
+            ("three", 0),
+        ]
+
+    def test_events_that_arrived_since_the_plan_do_not_count_as_a_change(self) -> None:
+        world = world_with(("k", "standard", "one"))
+        job = world.plan(keys=["k"], is_new_generation=True)
+        world.put("k", "standard", "two")
+        world.settle()
+        world.ask("replay-apply", id=job.id)
+        world.settle()
+        assert done(world, 1) == each_step_of("one")
+
+    @pytest.mark.parametrize("change", ["held", "parked", "replayed", "released"])
+    def test_only_the_key_that_changed_since_is_refused(self, change: str) -> None:
+        world = world_with(*THREE_KEYS)
+        if change == "released":
+            world.ask("hold-key", key="a")
+        job = world.plan(keys=["a", "b", "c"], is_new_generation=True)
+        match change:
+            case "held":
+                world.ask("hold-key", key="a")
+            case "released":
+                world.ask("release-key", key="a")
+            case "parked":
+                world.put("a", "standard", "bad", inventory="permanent")
+                world.settle()
+            case "replayed":
+                world.replay(keys=["a"], is_new_generation=True)
+        so_far = done(world, 1)
+        world.ask("replay-apply", id=job.id)
+        world.settle()
+        after = world.job(job.id)
+        assert after.counts == {Fate.REFUSED: 1, Fate.DONE: 2}
+        refused = world.planned(job.id)["a"]
+        assert refused.fate is Fate.REFUSED
+        assert ("parked" if change == "parked" else "plan again") in refused.why
+        assert done(world, 1) - so_far == each_step_of("b-standard", "b-express", "c-standard", "c-express")
+
+    def test_a_key_whose_workflow_was_changed_since_is_refused(self) -> None:
+        world = world_with(("a", "standard", "1"), ("b", "express", "2"))
+        job = world.plan(keys=["a", "b"], is_new_generation=True)
+        world.states.definitions["order-express"] = DEFINITION.replace("Sequence", "Finish")
+        world.ask("replay-apply", id=job.id)
+        world.settle()
+        assert {key: one.fate for key, one in world.planned(job.id).items()} == {"a": Fate.DONE, "b": Fate.REFUSED}
+        assert "route of its events was changed" in world.planned(job.id)["b"].why
+
+    def test_a_replay_that_fails_for_good_is_reported_as_parked(self) -> None:
+        world = World()
+        world.put("k", "skip", "lost", inventory="permanent")
+        world.settle()
+        world.put("k", "standard", "fine")
+        world.settle()
+        job = world.plan(keys=["k"], is_new_generation=True)
+        assert job.tally.events == 2
+
+    def test_more_spans_than_a_rewind_carries_follow_in_further_rewinds(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every other event, each a span of its own, two a rewind: in order, none before the one before it."""
+        monkeypatch.setattr("keyturn.core.replay_plan.CHUNK_SPANS_MAX", 2)
+        kinds = ["standard", "express"] * 5
+        world = World()
+        for number, kind in enumerate(kinds):
+            world.put("k", kind, f"{number:03d}")
+        world.settle()
+        job = world.plan(keys=["k"], type="express", is_new_generation=True)
+        assert (job.tally.spans, world.planned(job.id)["k"].chunks) == (5, 3)
+        world.ask("replay-apply", id=job.id)
+        world.settle()
+        again = [one.event_id for one in world.effects if one.generation and one.step == "inventory"]
+        assert again == [f"{number:03d}" for number, kind in enumerate(kinds) if kind == "express"]
+        assert world.job(job.id).counts == {Fate.DONE: 1}
+
+    def test_keys_are_rewound_at_the_plans_rate(self) -> None:
+        keys = [f"k{number}" for number in range(12)]
+        world = world_with(*((key, "express", key) for key in keys))
+        job = world.plan(keys=keys, is_new_generation=True, rate=2)
+        began_ms = world.now_ms
+        world.ask("replay-apply", id=job.id)
+        world.slice_of(world.replaying()[0])
+        assert 5_000 <= world.now_ms - began_ms <= 8_000
+
+    def test_applying_twice_is_refused_and_says_by_whom(self) -> None:
+        world = world_with(*THREE_KEYS)
+        job = world.plan(keys=["a"], is_new_generation=True)
+        world.ask("replay-apply", id=job.id)
+        assert "was applied already by sam at" in world.ask("replay-apply", id=job.id)["refused"]
+        world.settle()
+        assert "was applied already by sam at" in world.ask("replay-apply", id=job.id)["refused"]
+        assert done(world, 1) == each_step_of("a-standard", "a-express")
+
+    def test_an_unknown_replay_is_refused(self) -> None:
+        for command in ("replay-apply", "replay-cancel"):
+            assert "there is no replay 'x'" in World().ask(command, id="x")["refused"]
+
+
+class TestCancel:
+    def test_runs_under_way_end_and_no_other_begins(self) -> None:
+        world = world_with(*THREE_KEYS, ("a", "standard", "a-last"))
+        job = world.plan(keys=["a", "b", "c"], is_new_generation=True, rate=1)
+        world.ask("replay-apply", id=job.id)
+        world.slice_of(world.replaying()[0], pieces=1)
+        world.fill()
+        (key,) = {one.key for one in world.live()}
+        world.ask("replay-cancel", id=job.id)
+        world.slice_of(world.replaying()[0])
+        world.settle()
+        assert world.job(job.id).state is JobState.CANCELLED
+        assert done(world, 1) == each_step_of(f"{key}-standard")
+        assert {state.phase for state in world.key_states().values()} == {Phase.IDLE}
+        world.check()
+
+    def test_a_plan_that_was_called_off_can_not_be_applied(self) -> None:
+        world = world_with(*THREE_KEYS)
+        job = world.plan(keys=["a"])
+        world.ask("replay-cancel", id=job.id)
+        assert "was cancelled by sam at" in world.ask("replay-apply", id=job.id)["refused"]
+        assert "was cancelled by sam at" in world.ask("replay-cancel", id=job.id)["refused"]
+
+
+@pytest.mark.parametrize("fault", [Fault.DIES_AFTER, Fault.LOSES_ANSWER, Fault.THROTTLES], ids=lambda one: one.name)
+@pytest.mark.parametrize("stage", ["planning", "applying", "cancelling"])
+def test_a_fault_at_any_call_of_the_replayer_changes_nothing_of_the_outcome(stage: str, fault: Fault) -> None:
+    """It goes on where it was: what is planned runs once more, in order, and nothing else does."""
+    for strike_at in range(1, 60):
+        world = world_with(("a", "standard", "a1"), ("b", "express", "b1"), ("b", "express", "b2"))
+        asked = world.ask("replay-plan", keys=["a", "b"], is_new_generation=True)
+        if stage != "planning":
+            world.settle()
+            world.ask("replay-apply", id=asked["id"])
+        if stage == "cancelling":
+            world.slice_of(world.replaying()[0])
+            world.ask("replay-cancel", id=asked["id"])
+        world.faults.arm(strike_at, fault)
+        world.slice_of(world.replaying()[0])
+        has_struck = world.faults.has_struck
+        world.faults.arm(None)
+        world.settle()
+        if stage == "planning":
+            assert world.job(asked["id"]).tally.events == 3
+            world.ask("replay-apply", id=asked["id"])
+            world.settle()
+        told = f"{stage}, call {strike_at} ({world.faults.struck}): {fault}"
+        job = world.job(asked["id"])
+        if stage == "cancelling":
+            assert job.state is JobState.CANCELLED, told
+            assert done(world, 1) == Counter(), told
+        else:
+            assert (job.state, job.counts) == (JobState.DONE, {Fate.DONE: 2}), told
+            assert done(world, 1) == each_step_of("a1", "b1", "b2"), told
+        assert all(state.replay is None for state in world.key_states().values()), told
+        world.check()
+        if not has_struck:
+            assert strike_at > 1
+            return
+    raise AssertionError("the replayer makes more calls than that")
+
+
+def test_an_interrupted_replay_goes_on_when_it_is_applied_again() -> None:
+    """Its execution was stopped half-way: what it did stays done, and the rest is done once."""
+    world = world_with(*THREE_KEYS)
+    job = world.plan(keys=["a", "b", "c"], is_new_generation=True, rate=1)
+    world.ask("replay-apply", id=job.id)
+    (execution,) = world.replaying()
+    world.slice_of(execution, pieces=1)
+    execution.status = "ABORTED"
+    assert world.ask("replay-apply", id=job.id)["state"] == "applying"
+    world.settle()
+    assert world.job(job.id).counts == {Fate.DONE: 3}
+    assert done(world, 1) == each_step_of(*(event_id for _, _, event_id in THREE_KEYS))
+    world.check()
+
+
+def test_a_long_replay_is_handed_to_another_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An execution's history is bounded; the replay is not."""
+    monkeypatch.setattr("keyturn.shell.replay_work.TURNS_MAX", 2)
+    world = world_with(*THREE_KEYS)
+    job = world.replay(keys=["a", "b", "c"], is_new_generation=True)
+    assert job.executions > 2
+    assert done(world, 1) == each_step_of(*(event_id for _, _, event_id in THREE_KEYS))
+
+
+def test_no_payload_reaches_the_plan() -> None:
+    world = World()
+    world.put("k", "standard", "one", secret="nobody-may-read-this")
+    world.settle()
+    job = world.plan(keys=["k"], is_new_generation=True)
+    assert "nobody-may-read-this" not in json.dumps(world.items(f"replay#{job.id}"), default=str)
+
+
+def test_a_time_window_is_read_from_the_stream_piece_by_piece() -> None:
+    """Its keys alone are planned, and only the events of the window."""
+    world = World()
+    for number in range(30):
+        world.put(f"early{number}", "express")
+    world.settle()
+    world.now_ms += 3_600_000
+    since_ms = world.now_ms
+    for number in range(30):
+        world.put(f"late{number}", "express")
+    world.put("early0", "express")
+    world.settle()
+    job = world.plan(from_ms=since_ms, is_new_generation=True)
+    assert (job.source, job.searched, job.tally.keys, job.tally.events) == (Source.STREAM, 31, 31, 31)
+    assert set(world.planned(job.id)) == {"early0", *(f"late{number}" for number in range(30))}
