@@ -91,6 +91,13 @@ class Stack:
             assert time.monotonic() < deadline_s, f"not done after {limit_s} s: {state}"
             time.sleep(LOOK_EVERY_S)
 
+    def until(self, condition: Callable[[], bool], limit_s: float) -> None:
+        """Wait until something holds."""
+        deadline_s = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < deadline_s, f"not so after {limit_s} s"
+            time.sleep(LOOK_EVERY_S)
+
     def steps_done(self, key: str) -> list[str]:
         """Name the steps that had an effect for a key, in their order."""
         effects = sorted(self.store.ledger().effects, key=lambda effect: effect.turn)

@@ -12,16 +12,13 @@ from uuid import uuid4
 from keyturn.adapters import telemetry
 from keyturn.adapters.open_items import Closing, How
 from keyturn.adapters.table import Item, ItemKey
-from keyturn.core import commands as ask
 from keyturn.core.commands import Operator
-from keyturn.core.positions import Position, predecessor
-from keyturn.core.protocol import Refusal
-from keyturn.core.state import KeyState, Phase, Span
+from keyturn.core.positions import Position
+from keyturn.core.state import Span
 from keyturn.errors import CannotOperate, StoreError
-from keyturn.shell.apply import apply
-from keyturn.shell.change import Change
 from keyturn.shell.closing import Answer, Budget, Fate, answer_of, attempt, by_key
 from keyturn.shell.platform import Platform
+from keyturn.shell.replays import rewind_key
 
 _EVENTS_OF_A_KEY_MAX: Final = 20
 """Dead letters of one key that one rewind takes on: its spans stand in the key state."""
@@ -92,31 +89,5 @@ def _rewind(
     in_log = platform.log.present((key, place) for place in positions)
     if len(in_log) < len(positions):
         raise CannotOperate("its event is not in the log any more: its time to live ended")
-    spans = tuple(Span(place, place) for place in positions)
-    change = Change(platform, key)
-
-    def command_for(state: KeyState) -> ask.Command:
-        if state.phase is Phase.PARKED:
-            raise CannotOperate(f"key {key!r} is parked: resume or skip it first")
-        begins = state.run is None
-        following = change.next_between(predecessor(spans[0].first), spans[0].last, lambda: False) if begins else None
-        return ask.Rewind(
-            operator,
-            id=replay,
-            spans=spans,
-            planned_generation=state.generation,
-            planned_hold_at_ms=state.hold.at_ms if state.hold else 0,
-            is_new_generation=is_fresh,
-            next=following,
-        )
-
-    refusal = apply(change, command_for).transition.refusal
-    # Nothing new: somebody rewound it for just these, and died before they were closed.
-    if refusal not in {None, Refusal.NOTHING_NEW}:
-        raise CannotOperate(_REFUSALS.get(refusal, f"key {key!r}: the protocol refuses it ({refusal})"))
-
-
-_REFUSALS: Final = {
-    Refusal.REPLAYING: "a replay of its key is under way: wait for it, or cancel it",
-    Refusal.CHANGED: "its key has not gone on behind it yet: wait for that",
-}
+    spans = [Span(place, place) for place in positions]
+    rewind_key(platform, key, spans, operator, replay=replay, is_new_generation=is_fresh)
