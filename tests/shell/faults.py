@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,6 +34,8 @@ class Faults:
     """Which call, from 1, counted since `arm`."""
     fault: Fault = Fault.DIES_BEFORE
     calls: int = 0
+    made: Counter[str] = field(default_factory=Counter)
+    """How often each call was made, ever."""
     has_struck: bool = False
     is_dead: bool = False
     struck: str = ""
@@ -54,6 +57,7 @@ class Faults:
                 raise Killed
             self.on_call()
             self.calls += 1
+            self.made[name] += 1
             if self.strike_at is None or self.has_struck or self.calls != self.strike_at:
                 return call(**arguments)
             self.has_struck, self.struck = True, name

@@ -197,6 +197,8 @@ class World:
         self.ids: dict[tuple[str, str], str] = {}
         self.checkpoint = 0
         self.effects: list[Effect] = []
+        self.outage: set[str] = set()
+        """Steps whose downstream is down."""
         self.messages: list[Message] = []
         self.pauses: dict[int, int] = {}
         self.reported: set[int] = set()
@@ -230,6 +232,10 @@ class World:
     def client(self, service: str) -> Any:
         """Return the client of a service."""
         return self._clients[service]
+
+    def redeploy(self, the_routes: Routes) -> None:
+        """Deploy other routes over what the table holds."""
+        self.platform = replace(self.platform, routes=the_routes)
 
     def tick(self) -> None:
         """Let a call take its millisecond."""
@@ -330,6 +336,8 @@ class World:
             hangs = wanted == "hang" or (wanted == "hang once" and tries == 0)
             vanishes = wanted == "vanish once" and tries == 0
             ended_by_ms = began_at_ms + WORKER_TIMEOUT_MS if hangs or vanishes else self.now_ms
+            if step.step in self.outage:
+                raise OSError("the provider is down")
             if wanted == "permanent":
                 raise Permanent("no such card")
             self.effects.append(
@@ -505,6 +513,16 @@ class World:
     def _pass(self) -> None:
         self.watch()
         self.next_pass_ms = self.now_ms + 60_000
+
+    def go_on(self, s: float) -> None:
+        """Let AWS do what it can for so long, first things first."""
+        until_ms = self.now_ms + int(s * 1000)
+        while self.now_ms < until_ms:
+            found = self.moves()
+            if found:
+                found[0]()
+            else:
+                self.now_ms = min(until_ms, max(self.now_ms + 1, self._next_ms()))
 
     def settle(self, chance: random.Random | None = None, moves_max: int = 3_000) -> None:
         """Let AWS go on until every key rests; fails when one never does."""

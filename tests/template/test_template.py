@@ -67,7 +67,7 @@ GRANTS = {
     | {"dynamodb:Scan", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"}
     | {"states:DescribeStateMachine", "states:StartExecution", "sqs:SendMessage"},
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
-    | {"states:StartExecution", "states:StopExecution"}
+    | {"dynamodb:DeleteItem", "states:StartExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "SweeperFunctionRole": {
         *("dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchWriteItem"),

@@ -16,7 +16,7 @@ class Passes:
     def record(self, name: str, began_at_ms: int, ended_at_ms: int, figures: Mapping[str, int]) -> None:
         """Note a pass of the function `name`, with what it found."""
         place = {"pk": PARTITION, "sk": name}
-        self.table.put_many([{**place, "at_ms": began_at_ms, "ended_at_ms": ended_at_ms, **figures}])
+        self.table.put({**place, "at_ms": began_at_ms, "ended_at_ms": ended_at_ms, **figures})
 
     def last(self, name: str) -> Item | None:
         """Return the last pass of a function; None if it never came."""

@@ -80,6 +80,27 @@ class Table:
             for _ in self._rounds(self.client.batch_write_item, request, "UnprocessedItems"):
                 pass
 
+    def put(self, item: Item) -> None:
+        """Write an item over whatever stands there."""
+        with translated("writing an item of the state table"):
+            self.client.put_item(TableName=self.name, Item=encode_item(item))
+
+    def delete_if(self, pk: str, sk: str, condition: str, values: Item) -> bool:
+        """Take an item away if `condition` holds; False when it doesn't."""
+        with translated("taking an item of the state table away"):
+            try:
+                self.client.delete_item(
+                    TableName=self.name,
+                    Key=_key(pk, sk),
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=encode_values(values),
+                )
+            except ClientError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                return False
+        return True
+
     def put_once(self, item: Item) -> Item | None:
         """Write an item unless one stands there; return the one that stood there, else None."""
         try:

@@ -1,11 +1,23 @@
-"""The alarm clock: delayed messages that bring a key back to the watchdog between its passes."""
+"""The alarm clock: delayed messages that bring something back to the watchdog between its passes."""
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from keyturn.adapters.failures import translated
 from keyturn.limits import MESSAGE_DELAY_S_MAX
+
+
+class Subject(StrEnum):
+    """What a message is about, by the name it has in it."""
+
+    KEY = "key"
+    """A key; free slots if it is empty."""
+    RAMP = "ramp"
+    """A released route, whose keys go on."""
+    BREAKER = "breaker"
+    """A breaker, whose next probe may go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +27,21 @@ class WakeQueue:
     client: Any
     url: str
 
-    def wake_at(self, key: str, at_ms: int, now_ms: int) -> None:
-        """Have the watchdog look at a key at `at_ms`, or after 15 minutes (the longest delay) if that is sooner."""
+    def wake_at(self, name: str, at_ms: int, now_ms: int, subject: Subject = Subject.KEY) -> None:
+        """Have the watchdog look at something at `at_ms`, or after 15 minutes (the longest delay) if that is sooner."""
         delay_s = max(0, -(-(at_ms - now_ms) // 1000))
+        # A watchdog that knows keys only looks for free slots when it gets another subject.
+        body = {"key": "", "at_ms": at_ms, subject.value: name}
         with translated("sending a wake-up message"):
             self.client.send_message(
                 QueueUrl=self.url,
-                MessageBody=json.dumps({"key": key, "at_ms": at_ms}),
+                MessageBody=json.dumps(body),
                 DelaySeconds=min(delay_s, MESSAGE_DELAY_S_MAX),
             )
+
+
+def subject_of(body: str) -> tuple[Subject, str]:
+    """Read what a message is about; raises ValueError or KeyError for one that isn't ours."""
+    content = json.loads(body)
+    subject = next((one for one in (Subject.RAMP, Subject.BREAKER) if one.value in content), Subject.KEY)
+    return subject, content[subject.value]

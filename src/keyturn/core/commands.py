@@ -94,6 +94,12 @@ class Evidence(StrEnum):
     """A worker had extended the deadline, and then nothing more was heard of it."""
 
 
+def ending_of(evidence: Evidence) -> Ending:
+    """Tell how an attempt ended that was found dead. One that never started is no failure of its workflow."""
+    never_began = evidence is Evidence.NEVER_STARTED
+    return Ending(Outcome.OUT_OF_TIME if never_began else Outcome.FAILED, clean=False, reason=evidence)
+
+
 @dataclass(frozen=True, slots=True)
 class Expire:
     """The watchdog gives an attempt up: it is past its deadline, or its execution is known to have ended."""

@@ -207,11 +207,8 @@ def _expire(state: KeyState, command: ask.Expire, now_ms: int, rules: Rules) -> 
     is_over = now_ms >= _run_of(state).deadline_ms or command.evidence is ask.Evidence.ENDED_WITHOUT_FINISH
     if not is_over:
         return _refuse(state, Refusal.TOO_EARLY)
-    never_began = command.evidence is ask.Evidence.NEVER_STARTED
-    ending = ask.Ending(
-        ask.Outcome.OUT_OF_TIME if never_began else ask.Outcome.FAILED, clean=False, reason=command.evidence
-    )
-    if not (command.is_counted or never_began):
+    ending = ask.ending_of(command.evidence)
+    if ending.outcome is ask.Outcome.FAILED and not command.is_counted:
         ending = replace(ending, outcome=ask.Outcome.UNAVAILABLE)
     return _fail(state, ending, command.route, command.next, now_ms, rules)
 

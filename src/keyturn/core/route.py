@@ -6,11 +6,13 @@ it. Two patterns that fit one type and are equally long on both sides are the sa
 so there is always one answer, and the order of the file has no part in it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from typing import Any
 
+from keyturn.core.breaker import BreakerRules
 from keyturn.core.plain import Plain
 from keyturn.errors import SettingsError
 from keyturn.limits import RUN_INLINE_BYTES_MAX
@@ -80,6 +82,8 @@ class Route:
     batch: Batch
     personal_key: bool
     plain: Plain | None = None
+    breaker: BreakerRules | None = None
+    """What holds it while its downstream fails for many keys."""
 
     def takes(self, event_type: str) -> bool:
         """Tell whether an event type fits this route's; another route may fit it better."""
@@ -97,6 +101,7 @@ class Routes:
     """All routes of a deployment."""
 
     routes: tuple[Route, ...]
+    breakers: tuple[BreakerRules, ...] = ()
 
     def for_type(self, event_type: str) -> Route | None:
         """Return the most specific route that takes a type."""
@@ -116,6 +121,14 @@ class Routes:
         """Return the route of a name, or a stand-in that parks what a removed route left behind."""
         return self.named(name) or _missing(name)
 
+    def breaker(self, name: str) -> BreakerRules | None:
+        """Return the rules of a breaker, if this deployment has it."""
+        return next((rules for rules in self.breakers if rules.name == name), None)
+
+    def with_breaker(self, name: str) -> tuple[str, ...]:
+        """Name the routes that have a breaker."""
+        return tuple(route.name for route in self.routes if route.breaker is not None and route.breaker.name == name)
+
     @property
     def batch_events_max(self) -> int:
         """Most events that a run of any route may take."""
@@ -124,11 +137,34 @@ class Routes:
 
 def parse_routes(document: Mapping[str, Any]) -> Routes:
     """Make routes of a document that fits routes.schema.json; raises SettingsError for what a schema can't say."""
-    routes = Routes(tuple(_parse_route(entry) for entry in document["routes"]))
-    problem = next(_problems(routes), None)
+    breakers = {name: BreakerRules(name, **rules) for name, rules in document.get("breakers", {}).items()}
+    _refuse_unknown_breakers(document["routes"], breakers)
+    routes = Routes(tuple(_parse_route(entry, breakers) for entry in document["routes"]), tuple(breakers.values()))
+    problem = next(chain(_breaker_problems(routes), _problems(routes)), None)
     if problem is not None:
         raise SettingsError(f"routes.json, {problem}")
     return routes
+
+
+def _refuse_unknown_breakers(entries: Iterable[Mapping[str, Any]], breakers: Collection[str]) -> None:
+    for entry in entries:
+        name = entry.get("breaker")
+        if name is not None and name not in breakers:
+            raise SettingsError(
+                f'routes.json, route "{entry["name"]}": there is no breaker "{name}": '
+                "put it under breakers, or leave it out"
+            )
+
+
+def _breaker_problems(routes: Routes) -> Iterator[str]:
+    for rules in routes.breakers:
+        if rules.probe_after_s > rules.probe_after_max_s:
+            yield (
+                f'breaker "{rules.name}": probe_after_s is {rules.probe_after_s}, '
+                f"above probe_after_max_s {rules.probe_after_max_s}: lower it"
+            )
+        if not routes.with_breaker(rules.name):
+            yield f'breaker "{rules.name}": no route has it: name it in a route, or leave it out'
 
 
 def _problems(routes: Routes) -> Iterator[str]:
@@ -169,7 +205,7 @@ def _plain_problems(route: Route, routes: Routes) -> Iterator[str]:
         yield f'plain.type is "{route.plain.type}", which this route does not take: give it a type of this route'
 
 
-def _parse_route(entry: Mapping[str, Any]) -> Route:
+def _parse_route(entry: Mapping[str, Any], breakers: Mapping[str, BreakerRules]) -> Route:
     return Route(
         name=entry["name"],
         type=entry["type"],
@@ -184,6 +220,7 @@ def _parse_route(entry: Mapping[str, Any]) -> Route:
         batch=Batch(**entry["batch"]),
         personal_key=entry.get("personal_key", False),
         plain=Plain.parse(entry["plain"], entry["type"]) if "plain" in entry else None,
+        breaker=breakers[entry["breaker"]] if "breaker" in entry else None,
     )
 
 

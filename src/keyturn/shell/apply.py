@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Final, assert_never
 
 from keyturn.adapters import telemetry
+from keyturn.adapters.wake import Subject
 from keyturn.core import commands as ask
 from keyturn.core.actions import Action, DivertPending, Emit, HandOn, SeekSlot, StartRun, WakeAt
 from keyturn.core.log_entry import LogEntry, execution_input
@@ -47,9 +48,13 @@ def claim(
     has_slot: bool,
     freed: Freed = Freed.HANDED_ON,
     state: KeyState | None = None,
+    is_probe: bool = False,
 ) -> Applied:
-    """Start what a waiting key has to run, if it may start now. `state` spares the first load."""
-    change = Change(platform, key, freed)
+    """Start what a waiting key has to run, if it may start now; a probe may though its route is held.
+
+    `state` spares the first load.
+    """
+    change = Change(platform, key, freed, is_probe)
 
     def command_for(state: KeyState) -> ask.Command | None:
         if state.phase is not Phase.WAITING:
@@ -102,10 +107,13 @@ def hand_on(platform: Platform) -> None:
     wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)
 
 
-def wake_at(platform: Platform, key: str, at_ms: int) -> None:
-    """Have the watchdog look at a key, or for free slots when `key` is empty. Losing this costs time only."""
+def wake_at(platform: Platform, name: str, at_ms: int, subject: Subject = Subject.KEY) -> None:
+    """Have the watchdog look at a key (for free slots if its name is empty), a ramp or a breaker.
+
+    Losing this costs time only.
+    """
     try:
-        platform.wake.wake_at(key, at_ms, platform.clock())
+        platform.wake.wake_at(name, at_ms, platform.clock(), subject)
     except StoreError as error:
         telemetry.logger().warning("wake-up message not sent; the next pass does it", extra={"reason": str(error)})
 

@@ -17,6 +17,7 @@ from keyturn.core.log_entry import LogEntry, cut_slice
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.protocol import Transition, transition
+from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Run, Slice, passed, to_run
 from keyturn.errors import Conflict, LogIncomplete
 from keyturn.shell.platform import Platform
@@ -55,6 +56,8 @@ class Change:
     platform: Platform
     key: str
     freed: Freed = Freed.HANDED_ON
+    is_probe: bool = False
+    """Whether it goes past a hold of its route, for a circuit breaker that wants to know."""
     entries: dict[tuple[Position, Position], Sequence[LogEntry]] = field(default_factory=dict)
 
     def decide(self, command_for: CommandFor, state: KeyState | None = None) -> Applied:
@@ -126,13 +129,16 @@ class Change:
             raise log_is_short(self.key, cursor, tail)
         cut, route = cut_slice(found, routes)
         self.entries[cut.first, cut.last] = found[: cut.count]
-        is_held = self.platform.controls.holds(route)
+        is_held = self._is_held(route)
         return ask.Next(cut, route, not is_held and has_slot(), is_held=is_held)
 
     def again(self, run: Run, *, has_slot: bool) -> ask.Next:
         """Return what a retry runs: the run's own slice, by its route as it is now."""
         route = self.platform.routes.named(run.slice.route)
-        return ask.Next(run.slice, route, has_slot, is_held=self.platform.controls.holds(route))
+        return ask.Next(run.slice, route, has_slot, is_held=self._is_held(route))
+
+    def _is_held(self, route: Route | None) -> bool:
+        return not self.is_probe and self.platform.controls.holds(route)
 
     def _write(self, decided: Transition) -> KeyState:
         if decided.refusal:

@@ -12,6 +12,7 @@ from keyturn.adapters import telemetry
 from keyturn.core.commands import Operator
 from keyturn.errors import CannotOperate, StoreError
 from keyturn.shell.describe import describe
+from keyturn.shell.hold_routes import EVERYTHING, hold_route, release_route
 from keyturn.shell.item_requests import discard_items, redrive_given_up, redrive_quarantined
 from keyturn.shell.operate import hold, release, resume, skip, told
 from keyturn.shell.platform import Platform
@@ -44,10 +45,25 @@ def _key(request: Request) -> str:
     return key
 
 
+def _route(request: Request) -> str:
+    route = request.get("route")
+    if not isinstance(route, str) or not route:
+        raise CannotOperate("the request names no route")
+    return route
+
+
 HANDLERS: Final[Mapping[str, _Handler]] = {
     "describe": lambda platform, _request, _operator: describe(platform),
     "hold-key": lambda platform, request, operator: told(hold(platform, _key(request), operator)),
     "release-key": lambda platform, request, operator: told(release(platform, _key(request), operator)),
+    "hold-route": lambda platform, request, operator: hold_route(platform, _route(request), operator),
+    "release-route": lambda platform, request, operator: release_route(
+        platform, _route(request), operator, closes_breaker=bool(request.get("closes_breaker"))
+    ),
+    "hold-everything": lambda platform, _request, operator: hold_route(platform, EVERYTHING, operator),
+    "release-everything": lambda platform, _request, operator: release_route(
+        platform, EVERYTHING, operator, closes_breaker=False
+    ),
     "resume": lambda platform, request, operator: told(
         resume(platform, _key(request), operator, is_fresh=bool(request.get("is_fresh")))
     ),

@@ -84,7 +84,7 @@ class Platform:
             stream=Stream(client_of, settings.stream_name),
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
-            controls=Controls(table, clock),
+            controls=Controls(table, clock, settings.event_retention_s),
             passes=Passes(table),
             executions=Executions(client_of("stepfunctions"), settings.state_machine_prefix),
             wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),

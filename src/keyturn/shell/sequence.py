@@ -6,12 +6,14 @@ from typing import Any
 
 from keyturn.adapters import telemetry
 from keyturn.core import commands as ask
+from keyturn.core.actions import RecordAttempt
 from keyturn.core.answers import Verdict, read_steps
 from keyturn.core.commands import Ending, Outcome
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
 from keyturn.shell.apply import apply
-from keyturn.shell.change import Change
+from keyturn.shell.breakers import judged
+from keyturn.shell.change import Applied, Change
 from keyturn.shell.platform import Platform
 
 
@@ -31,29 +33,38 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     refusal = applied.transition.refusal
     if refusal is None:
         _report(platform, header, verdict.ending)
+    outcome = _outcome(applied, verdict.ending)
     telemetry.logger().info(
         # Not the reason: a worker's message may quote its event. The attempt record keeps it.
         "run finished",
-        extra=fields | {"outcome": verdict.ending.outcome, "clean": verdict.ending.clean},
+        extra=fields | {"outcome": outcome, "clean": verdict.ending.clean},
     )
-    return {"outcome": verdict.ending.outcome.value, "refusal": refusal}
+    return {"outcome": outcome, "refusal": refusal}
 
 
 def _finish_command(
     change: Change, header: RunHeader, verdict: Verdict, ending: Ending, state: KeyState
 ) -> ask.Command | None:
     platform = change.platform
+    route = platform.routes.named_or_missing(header.route)
     is_ours = state.phase is Phase.RUNNING and state.fence == header.fence
     following = None
     if is_ours and state.run is not None:
+        # Before what follows is read: a breaker that this run closes holds its key's next one no more.
+        ending = judged(platform, route, state.key, state.run, ending)
         quantum = platform.settings.slot_quantum_runs
         following = change.next_after(
             state,
             state.run.slice,
             lambda: platform.capacity.may_keep(state.turn, quantum, platform.clock()),
         )
-    route = platform.routes.named_or_missing(header.route)
     return ask.Finish(header.fence, verdict.execution_id, ending, route, following)
+
+
+def _outcome(applied: Applied, ending: Ending) -> str:
+    """Tell how the attempt was taken to have ended: one that failed is excused while its route's breaker is open."""
+    records = (record for record in applied.transition.records if isinstance(record, RecordAttempt))
+    return next((record.outcome for record in records), ending.outcome.value)
 
 
 def _report(platform: Platform, header: RunHeader, ending: Ending) -> None:

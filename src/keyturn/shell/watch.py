@@ -5,31 +5,33 @@ while one is free. It never scans the table, and never lists executions.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.table import chunks
 from keyturn.core import commands as ask
-from keyturn.core.commands import Evidence, Retime
+from keyturn.core.commands import Evidence, Outcome, Retime
 from keyturn.core.naming import key_hash
 from keyturn.core.route import Kind, Route
 from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
 from keyturn.errors import StoreError, Throttled
 from keyturn.shell.apply import apply, claim, divert, log_fields, start_again, wake_at
+from keyturn.shell.breakers import judged, look_at_all
 from keyturn.shell.change import Change, Freed
 from keyturn.shell.platform import Platform
+from keyturn.shell.releasing import put_aside, release_all
+from keyturn.shell.side_by_side import each, leave
 from keyturn.shell.time_budget import HasTime
 
-_THREADS: Final = 16
 _OVERDUE_A_BUCKET_MAX: Final = 2_000
 """Overdue keys of one bucket that a pass takes on, the most overdue first; a pass ends by its time before that."""
 
 _LOADED_AT_ONCE: Final = 100
 """Key states that one BatchGetItem reads."""
 
-_T = TypeVar("_T")
+_LOOK_AGAIN_MS: Final = 1_000
+"""When slots are looked for again that keys of held routes were offered in vain."""
 
 _AHEAD_A_BUCKET_MAX: Final = 20
 """Keys of one bucket whose times lie too far ahead that a pass corrects: a clock that is wrong is an exception."""
@@ -43,9 +45,11 @@ def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
     _in_pieces(platform, expired, _expire_each, has_time)
     _in_pieces(platform, ready, _go_on, has_time)
     retimed = retime(platform, has_time)
+    look_at_all(platform)
+    released = release_all(platform, has_time)
     filled = fill_slots(platform, has_time)
     _measure(platform)
-    done = {"expired": len(expired), "ready": len(ready), "filled": filled, "retimed": retimed}
+    done = {"expired": len(expired), "ready": len(ready), "filled": filled, "retimed": retimed, "released": released}
     platform.passes.record("watchdog", now_ms, platform.clock(), done)
     return done
 
@@ -63,15 +67,11 @@ def _in_pieces(
         try:
             mend(platform, list(platform.keys.load_many(piece).values()), has_time)
         except StoreError as error:
-            _leave(error)
+            leave(error)
 
 
 def _expire_each(platform: Platform, states: Sequence[KeyState], has_time: HasTime) -> None:
-    _each(platform, states, expire, has_time)
-
-
-def _leave(error: StoreError) -> None:
-    telemetry.logger().warning("left for the next pass", extra={"reason": str(error)})
+    each(platform, states, expire, has_time)
 
 
 def _go_on(platform: Platform, states: Sequence[KeyState], has_time: HasTime) -> None:
@@ -79,9 +79,9 @@ def _go_on(platform: Platform, states: Sequence[KeyState], has_time: HasTime) ->
     now_ms = platform.clock()
     due = [state for state in states if state.waits_for is WaitsFor.TIME and state.not_before_ms <= now_ms]
     slots = platform.capacity.take(len(due), now_ms)
-    _each(platform, due[:slots], partial(_claim_loaded, has_slot=True), has_time)
-    _each(platform, due[slots:], partial(_claim_loaded, has_slot=False), has_time)
-    _each(platform, [state for state in states if state not in due], _wake_loaded, has_time)
+    each(platform, due[:slots], partial(_claim_loaded, has_slot=True), has_time)
+    each(platform, due[slots:], partial(_claim_loaded, has_slot=False), has_time)
+    each(platform, [state for state in states if state not in due], _wake_loaded, has_time)
 
 
 def _claim_loaded(platform: Platform, state: KeyState, *, has_slot: bool) -> None:
@@ -115,8 +115,17 @@ def fill_slots(platform: Platform, has_time: HasTime) -> int:
     if free == 0:
         return 0
     keys = [entry.key for entry in platform.index.some_waiting(free)][:free]
-    _each(platform, keys, _claim, has_time)
-    return len(keys)
+    aside: list[str] = []
+
+    def start(platform: Platform, key: str) -> None:
+        if claim(platform, key, has_slot=True).state.waits_for is WaitsFor.RELEASE:
+            aside.append(key)
+
+    each(platform, keys, start, has_time)
+    if aside:
+        put_aside(platform, has_time)
+        wake_at(platform, "", platform.clock() + _LOOK_AGAIN_MS)
+    return len(keys) - len(aside)
 
 
 def expire(platform: Platform, state: KeyState) -> None:
@@ -176,7 +185,8 @@ def _expire_command(change: Change, fence: int, evidence: Evidence, state: KeySt
         return None
     route = change.platform.routes.named_or_missing(state.run.slice.route)
     following = change.next_after(state, state.run.slice, lambda: False)
-    return ask.Expire(fence, evidence, route, following)
+    ending = judged(change.platform, route, state.key, state.run, ask.ending_of(evidence))
+    return ask.Expire(fence, evidence, route, following, is_counted=ending.outcome is not Outcome.UNAVAILABLE)
 
 
 def retime(platform: Platform, has_time: HasTime) -> int:
@@ -196,7 +206,7 @@ def retime(platform: Platform, has_time: HasTime) -> int:
         )
         for entry in platform.index.beyond(queue, latest_ms, _AHEAD_A_BUCKET_MAX)
     }
-    _each(platform, list(ahead), lambda _platform, key: _retime(platform, key, ahead[key]), has_time)
+    each(platform, list(ahead), lambda _platform, key: _retime(platform, key, ahead[key]), has_time)
     return len(ahead)
 
 
@@ -210,25 +220,6 @@ def _retime(platform: Platform, key: str, latest_ms: int) -> None:
 def _longest_run_s(route: Route) -> int:
     """Tell how far ahead a deadline may lie: a worker's heartbeat, late in its Lambda's time, starts the run's anew."""
     return route.run_timeout_s + route.worker_timeout_s
-
-
-def _claim(platform: Platform, key: str) -> None:
-    claim(platform, key, has_slot=True)
-
-
-def _each(platform: Platform, subjects: Sequence[_T], mend: Callable[[Platform, _T], None], has_time: HasTime) -> None:
-    """Mend keys side by side while there is time; what fails or is left stays in the index for the next pass."""
-
-    def mend_one(subject: _T) -> None:
-        if not has_time():
-            return
-        try:
-            mend(platform, subject)
-        except StoreError as error:
-            _leave(error)
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(mend_one, subjects))
 
 
 def _measure(platform: Platform) -> None:

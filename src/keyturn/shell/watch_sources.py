@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 from keyturn.adapters import telemetry
+from keyturn.adapters.wake import Subject, subject_of
 from keyturn.errors import StoreError
+from keyturn.shell.breakers import probe
 from keyturn.shell.platform import Platform
+from keyturn.shell.releasing import release_some
 from keyturn.shell.time_budget import HasTime
 from keyturn.shell.watch import ended_without_finish, fill_slots, wake, watch
 
@@ -21,19 +24,29 @@ def watch_for(platform: Platform, event: Mapping[str, Any], has_time: HasTime) -
 
 
 def _wake_each(platform: Platform, messages: list[Mapping[str, Any]], has_time: HasTime) -> dict[str, Any]:
-    """Wake the key of each message; those that failed are reported, so that SQS delivers them again."""
+    """Look at what each message is about; those that failed are reported, so that SQS delivers them again."""
     failed = []
     for message in messages:
         try:
-            key = json.loads(message["body"])["key"]
-            if key:
-                wake(platform, key)
-            else:
-                fill_slots(platform, has_time)
+            _wake(platform, *subject_of(message["body"]), has_time)
         except (StoreError, ValueError, KeyError, TypeError) as error:
             telemetry.logger().warning("wake-up left for a redelivery", extra={"error": type(error).__name__})
             failed.append({"itemIdentifier": message["messageId"]})
     return {"batchItemFailures": failed}
+
+
+def _wake(platform: Platform, subject: Subject, name: str, has_time: HasTime) -> None:
+    match subject:
+        case Subject.KEY if name:
+            wake(platform, name)
+        case Subject.KEY:
+            fill_slots(platform, has_time)
+        case Subject.RAMP:
+            release_some(platform, name, has_time)
+        case Subject.BREAKER:
+            probe(platform, name)
+        case _:
+            assert_never(subject)
 
 
 def _take_up_status(platform: Platform, detail: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""Mends things side by side, as far as an invocation's time goes."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from keyturn.adapters import telemetry
+from keyturn.errors import StoreError
+from keyturn.shell.platform import Platform
+from keyturn.shell.time_budget import HasTime
+
+_THREADS: Final = 16
+
+_T = TypeVar("_T")
+
+
+def each(platform: Platform, subjects: Sequence[_T], mend: Callable[[Platform, _T], None], has_time: HasTime) -> None:
+    """Mend keys side by side while there is time; what fails or is left stays in the index for the next pass."""
+
+    def mend_one(subject: _T) -> None:
+        if not has_time():
+            return
+        try:
+            mend(platform, subject)
+        except StoreError as error:
+            leave(error)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(mend_one, subjects))
+
+
+def leave(error: StoreError) -> None:
+    """Say that something is left for the next pass, which finds it in the index."""
+    telemetry.logger().warning("left for the next pass", extra={"reason": str(error)})
