@@ -6,6 +6,7 @@ by an atomic counter, so that the numbers tell the true order, whatever any cloc
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Self
@@ -58,15 +59,23 @@ class Ledger:
         """Count a try at a step, durably, and return the how many-th it is."""
         return self._count(step.key, f"tries#{step.idempotency_key}")
 
+    def is_down(self, step: StepContext) -> bool:
+        """Whether somebody switched the downstream of a step off: `is_down` at `demo` / `outage#STEP` of the table."""
+        return bool(self._add("demo", f"outage#{step.step}").get("is_down", {}).get("BOOL"))
+
     def _count(self, key: str, counter: str) -> int:
+        return int(self._add(key, counter)["n"]["N"])
+
+    def _add(self, key: str, counter: str) -> Mapping[str, Mapping[str, Any]]:
         answer = self.client.update_item(
             TableName=self.table,
             Key={"pk": {"S": key}, "sk": {"S": counter}},
             UpdateExpression="ADD n :one",
             ExpressionAttributeValues={":one": {"N": "1"}},
-            ReturnValues="UPDATED_NEW",
+            ReturnValues="ALL_NEW",
         )
-        return int(answer["Attributes"]["n"]["N"])
+        item: Mapping[str, Mapping[str, Any]] = answer["Attributes"]
+        return item
 
 
 @cache

@@ -22,6 +22,8 @@ def misbehave(event: Event, step: StepContext) -> None:
         case "hang" if ledger().tries(step) == 1:
             time.sleep(_LONGER_THAN_ANY_SAMPLE_WORKER_MAY_TAKE_S)
             raise ProviderDown("nothing stopped this worker, which is past any timeout of the sample")
+        case "outage" if ledger().is_down(step):
+            raise ProviderDown("the provider is down")
         case "fail_for_good":
             raise ProviderDown("the provider never answers for this order")
         case "permanent":

@@ -116,3 +116,15 @@ def test_only_the_worker_that_is_named_misbehaves() -> None:
 def test_the_ledger_tells_the_time_in_milliseconds() -> None:
     """Of the epoch."""
     assert 1_700_000_000_000 < ledger_module.now_ms() < 10_000_000_000_000
+
+
+def test_an_outage_lasts_as_long_as_somebody_has_it_switched_on(table: Any) -> None:
+    """For the step it names, and only for events that ask to meet it."""
+    table.put_item(Item={"pk": "demo", "sk": "outage#payment", "is_down": True})
+    wanted = event(demo={"payment": "outage", "inventory": "outage"})
+    with pytest.raises(ProviderDown):
+        misbehave(wanted, step())
+    misbehave(event(), step())
+    misbehave(wanted, step("inventory"))
+    table.put_item(Item={"pk": "demo", "sk": "outage#payment", "is_down": False})
+    misbehave(wanted, step())

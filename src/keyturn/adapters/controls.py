@@ -44,6 +44,12 @@ class Standing:
     ramps: tuple[Ramp, ...] = ()
     breakers: tuple[Breaker, ...] = ()
 
+    @property
+    def routes(self) -> frozenset[str]:
+        """Every route that is named here: a deploy may have removed it while its keys were held."""
+        own = {one.route for one in (*self.holds, *self.ramps) if one.route}
+        return frozenset(own.union(*(one.routes for one in (*self.holds, *self.breakers))))
+
     def hold_of(self, route: str) -> RouteHold | None:
         """Return a route's own hold (everything's for an empty name), released ones included."""
         return next((hold for hold in self.holds if hold.route == route), None)

@@ -15,7 +15,6 @@ from operator import add
 from typing import Final
 
 from keyturn.adapters import telemetry
-from keyturn.adapters.controls import HOLD_ROUTE
 from keyturn.adapters.index import Entry
 from keyturn.adapters.log import EVENT
 from keyturn.adapters.open_items import Kind
@@ -58,8 +57,7 @@ def sweep(platform: Platform, has_time: HasTime) -> dict[str, int]:
 
 def _families(platform: Platform) -> list[str]:
     """Name the index families of everything that is unfinished: of routes too that are held but deployed no more."""
-    held = {name.removeprefix(HOLD_ROUTE) for name in platform.controls.read() if name.startswith(HOLD_ROUTE)}
-    routes = sorted(held | {route.name for route in platform.routes.routes})
+    routes = sorted(platform.controls.read().routes | {route.name for route in platform.routes.routes})
     return [*Queue, *(queue_name(Queue.HELD, route) for route in routes), *Kind]
 
 

@@ -1,0 +1,146 @@
+"""Holds and the circuit breaker on the deployed stack, by the commands that people use."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from keyturn_cli.app import app
+from keyturn_cli.errors import Refused
+from typer.testing import CliRunner, Result
+
+from keyturn.adapters.clock import now_ms
+from keyturn.adapters.controls import Controls
+from keyturn.adapters.index import DueIndex
+from keyturn.adapters.table import Table
+from keyturn.core.breaker import Breaker
+from keyturn.core.state import Phase, Queue
+from tests.endtoend.stack import LOOK_EVERY_S, Stack
+
+KEYS: Final = 30
+ROUTE: Final = "order-paid"
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an AWS user has them."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+def keyturn(stack: Stack, command: str, *arguments: str) -> Result:
+    """Run a command as a user does."""
+    reach = ("--endpoint-url", stack.settings.endpoint_url, "--region", stack.settings.region)
+    return CliRunner().invoke(app, [command, *arguments, *reach, "--yes", "--reason", "the bank is down"])
+
+
+def paid(key: str, **demo: str) -> tuple[str, bytes]:
+    """Write an event that says that an order was paid."""
+    event = {"specversion": "1.0", "id": f"{key}/0", "source": "/controls", "type": "shop.order.paid"}
+    data = {"order_id": "controlled", "sequence": 0, "amount_cents": 5, "method": "card"}
+    return key, json.dumps(event | {"data": data | ({"demo": demo} if demo else {})}).encode()
+
+
+def table(stack: Stack) -> Table:
+    return Table(stack.target.client("dynamodb"), stack.target.environment["STATE_TABLE"])
+
+
+def breaker(stack: Stack) -> Breaker:
+    return Controls(table(stack), now_ms, 1).breaker("card-service")
+
+
+def held(stack: Stack) -> int:
+    """Count the keys that wait for the route's release."""
+    return DueIndex(table(stack), int(stack.target.environment["INDEX_BUCKETS"])).count(Queue.HELD, ROUTE)
+
+
+def until(holds: Callable[[], Any], limit_s: float, what: str) -> None:
+    """Wait for something, with a limit."""
+    deadline_s = time.monotonic() + limit_s
+    while not holds():
+        assert time.monotonic() < deadline_s, f"{what}: not within {limit_s} s"
+        time.sleep(LOOK_EVERY_S)
+
+
+@contextmanager
+def outage(stack: Stack) -> Iterator[None]:
+    """Switch the payment provider off, for events that ask for it."""
+    client, name = stack.target.client("dynamodb"), stack.target.outputs.ledger_table_name
+    place = {"pk": {"S": "demo"}, "sk": {"S": "outage#payment"}}
+    client.put_item(TableName=name, Item=place | {"is_down": {"BOOL": True}})
+    try:
+        yield
+    finally:
+        client.put_item(TableName=name, Item=place | {"is_down": {"BOOL": False}})
+
+
+def test_a_held_route_starts_nothing_until_it_is_released(stack: Stack) -> None:
+    """Twelve keys wait; released, all of them run."""
+    done = keyturn(stack, "hold", "--route", ROUTE)
+    assert (done.exit_code, "Held route 'order-paid'" in done.stdout) == (0, True), done.output
+    again = keyturn(stack, "hold", "--route", ROUTE)
+    assert isinstance(again.exception, Refused)
+    assert "is held already, by " in str(again.exception)
+    time.sleep(1.1)  # whoever has seen the route free may start its runs for a second
+    keys = [f"held-{number}" for number in range(12)]
+    stack.put([paid(key) for key in keys])
+    until(lambda: held(stack) == len(keys), 60, "all keys are put aside")
+    assert all(stack.state(key).fence == 0 for key in keys)
+    released = keyturn(stack, "release", "--route", ROUTE, "--output", "json")
+    assert json.loads(released.stdout)["is_held"] is False
+    for key in keys:
+        stack.until_done(key, 1)
+    assert isinstance(keyturn(stack, "release", "--route", ROUTE).exception, Refused)
+
+
+def test_everything_is_held_and_released(stack: Stack) -> None:
+    """And a key by itself, past the release of everything."""
+    assert keyturn(stack, "hold", "--everything").exit_code == 0
+    assert keyturn(stack, "hold", "alone").exit_code == 0
+    time.sleep(1.1)  # as above
+    stack.put([paid("alone"), paid("not-alone")])
+    until(lambda: stack.state("not-alone").admitted and stack.state("alone").admitted, 60, "both are admitted")
+    assert (stack.state("alone").fence, stack.state("not-alone").fence) == (0, 0)
+    assert keyturn(stack, "release", "--everything").exit_code == 0
+    stack.until_done("not-alone", 1)
+    assert stack.state("alone").fence == 0
+    assert keyturn(stack, "release", "alone").exit_code == 0
+    stack.until_done("alone", 1)
+
+
+def test_an_outage_opens_the_breaker_parks_nobody_and_heals(stack: Stack) -> None:
+    """Thirty keys meet a provider that is down; once it is back they all go on by themselves."""
+    keys = [f"outage-{number}" for number in range(KEYS)]
+    with outage(stack):
+        began_s = time.monotonic()
+        stack.put([paid(key, payment="outage") for key in keys])
+        until(lambda: breaker(stack).is_holding, 120, "the breaker opens")
+        opened_s = time.monotonic() - began_s
+        refused = keyturn(stack, "release", "--route", ROUTE).exception
+        assert "is held by the breaker 'card-service'" in str(refused)
+        first_wait_ms = breaker(stack).wait_ms
+        until(lambda: breaker(stack).wait_ms > first_wait_ms, 90, "a probe fails")
+    ended_s = time.monotonic()
+    for key in keys:
+        stack.until_done(key, 1, limit_s=180)
+    print(
+        f"\n{KEYS} keys: breaker open {opened_s:.1f} s after the outage began; "
+        f"all done {time.monotonic() - ended_s:.1f} s after it ended (wait was {first_wait_ms * 2 / 1000:.0f} s)"
+    )
+    assert not breaker(stack).is_holding
+    assert all(stack.state(key).phase is Phase.IDLE for key in keys)
+    counted = Counter(attempt["outcome"] for attempt in _attempts(stack, keys))
+    assert counted["failed"] <= 4 * 3, counted
+    assert counted["unavailable"] >= 1
+
+
+def _attempts(stack: Stack, keys: list[str]) -> Iterator[Any]:
+    for key in keys:
+        condition = {"KeyConditionExpression": "pk = :pk AND begins_with(sk, :sk)", "ConsistentRead": True}
+        yield from table(stack).query(condition, {"pk": f"key#{key}", "sk": "attempt#"})
