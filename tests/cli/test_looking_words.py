@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 from keyturn_cli.errors import BadInput
-from keyturn_cli.looking.controls import Breaker, RouteHold
 from keyturn_cli.looking.explanation import explain, pending
 from keyturn_cli.looking.fates import Fate, fate
 from keyturn_cli.looking.overview import Oldest, Overview, WatchdogPass
@@ -18,8 +17,10 @@ from keyturn_cli.looking.status_page import needs, status_document, status_lines
 from keyturn_cli.looking.times import as_json, lasting, moment, since
 from keyturn_cli.looking.wording import aligned, argument, command, one_line, quoted
 
+from keyturn.core.breaker import Breaker, BreakerPhase
 from keyturn.core.protocol import NO_ROUTE
 from keyturn.core.route import Exhaustion
+from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState, Parked
 from tests.core import states as make
 from tests.core.states import NOW_MS, at
@@ -234,7 +235,7 @@ def _overview(**changes: object) -> Overview:
         parked_keys=(),
         held_keys=(),
         holds=(),
-        breakers=(Breaker("card", "closed", 0, 0, ()),),
+        breakers=(Breaker("card"),),
         quarantined=0,
         dead_letters=0,
         watchdog=WatchdogPass(NOW_MS - 60_000, 0, 0, 0),
@@ -269,7 +270,7 @@ def test_a_stack_that_needs_nobody_says_so() -> None:
             "keyturn release --everything --reason WHY",
         ),
         (
-            {"breakers": (Breaker("card", "open", 1, 2, ("paid",)),)},
+            {"breakers": (Breaker("card", phase=BreakerPhase.OPEN, opened_at_ms=1, probe_at_ms=2, routes=("paid",)),)},
             "breaker card is open",
             "keyturn keys --phase held",
         ),

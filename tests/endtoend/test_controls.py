@@ -40,10 +40,10 @@ def keyturn(stack: Stack, command: str, *arguments: str) -> Result:
     return CliRunner().invoke(app, [command, *arguments, *reach, "--yes", "--reason", "the bank is down"])
 
 
-def paid(key: str, **demo: str) -> tuple[str, bytes]:
+def paid(key: str, number: int = 0, **demo: str) -> tuple[str, bytes]:
     """Write an event that says that an order was paid."""
-    event = {"specversion": "1.0", "id": f"{key}/0", "source": "/controls", "type": "shop.order.paid"}
-    data = {"order_id": "controlled", "sequence": 0, "amount_cents": 5, "method": "card"}
+    event = {"specversion": "1.0", "id": f"{key}/{number}", "source": "/controls", "type": "shop.order.paid"}
+    data = {"order_id": "controlled", "sequence": number, "amount_cents": 5, "method": "card"}
     return key, json.dumps(event | {"data": data | ({"demo": demo} if demo else {})}).encode()
 
 
@@ -101,17 +101,21 @@ def test_a_held_route_starts_nothing_until_it_is_released(stack: Stack) -> None:
 
 def test_everything_is_held_and_released(stack: Stack) -> None:
     """And a key by itself, past the release of everything."""
+    stack.put([paid("alone")])
+    stack.until_done("alone", 1)
     assert keyturn(stack, "hold", "--everything").exit_code == 0
     assert keyturn(stack, "hold", "alone").exit_code == 0
     time.sleep(1.1)  # as above
-    stack.put([paid("alone"), paid("not-alone")])
-    until(lambda: stack.state("not-alone").admitted and stack.state("alone").admitted, 60, "both are admitted")
-    assert (stack.state("alone").fence, stack.state("not-alone").fence) == (0, 0)
+    stack.put([paid("alone", 1), paid("not-alone")])
+    until(
+        lambda: stack.state("not-alone").admitted == 1 and stack.state("alone").admitted == 2, 60, "both are admitted"
+    )
+    assert (stack.state("alone").fence, stack.state("not-alone").fence) == (1, 0)
     assert keyturn(stack, "release", "--everything").exit_code == 0
     stack.until_done("not-alone", 1)
-    assert stack.state("alone").fence == 0
+    assert stack.state("alone").fence == 1
     assert keyturn(stack, "release", "alone").exit_code == 0
-    stack.until_done("alone", 1)
+    stack.until_done("alone", 2)
 
 
 def test_an_outage_opens_the_breaker_parks_nobody_and_heals(stack: Stack) -> None:

@@ -11,10 +11,12 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from keyturn.adapters.controls import standing_of
 from keyturn.adapters.open_items import Kind
 from keyturn.adapters.table import Item
+from keyturn.core.breaker import Breaker
+from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState, Queue, queue_name
-from keyturn_cli.looking.controls import Breaker, RouteHold, breakers, route_holds
 from keyturn_cli.looking.queues import count, held_families, listed
 from keyturn_cli.looking.stack import StackReader
 
@@ -71,7 +73,7 @@ class Overview:
 
 def read_overview(reader: StackReader) -> Overview:
     """Read how a stack stands: about a hundred small queries, many at once; nothing is scanned."""
-    held = held_families(reader)
+    held, standing = held_families(reader), standing_of(reader.controls.values())
     queues = [queue_name(queue) for queue in (Queue.RUNNING, Queue.WAITING, Queue.RETRY, Queue.PARKED)]
     counts = count(reader, [*queues, *held, Kind.QUARANTINE, Kind.DEAD_LETTER])
     filled = [name for name in (*queues, *held) if counts[name]]
@@ -88,8 +90,8 @@ def read_overview(reader: StackReader) -> Overview:
         lag_s=_lag_s(reader),
         parked_keys=_first(reader, [name for name in filled if name == Queue.PARKED]),
         held_keys=_first(reader, [name for name in filled if name in held]),
-        holds=tuple(hold for hold in route_holds(reader.controls) if hold.is_held),
-        breakers=tuple(breakers(reader.controls)),
+        holds=tuple(hold for hold in standing.holds if hold.is_held),
+        breakers=standing.breakers,
         quarantined=counts[Kind.QUARANTINE],
         dead_letters=counts[Kind.DEAD_LETTER],
         watchdog=_watchdog(reader.controls),

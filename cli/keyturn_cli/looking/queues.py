@@ -17,11 +17,11 @@ from heapq import merge
 from itertools import chain, islice
 from typing import Final, Self
 
+from keyturn.adapters.controls import standing_of
 from keyturn.adapters.index import Entry
 from keyturn.adapters.keys import STATE, partition
 from keyturn.core.state import Queue, queue_name
 from keyturn_cli.errors import BadInput
-from keyturn_cli.looking.controls import breakers, route_holds
 from keyturn_cli.looking.stack import StackReader
 
 _THREADS: Final = 8
@@ -80,9 +80,10 @@ def held_families(reader: StackReader, routes: Collection[str] = ()) -> list[str
 
     Keys that still wait for a route that nobody holds are what `keyturn doctor` looks for.
     """
-    holds = list(route_holds(reader.controls))
+    standing = standing_of(reader.controls.values())
+    holds = standing.holds
     held = {hold.route for hold in holds if hold.route} | {route for hold in holds for route in hold.routes}
-    broken = {route for breaker in breakers(reader.controls) for route in breaker.routes}
+    broken = {route for breaker in standing.breakers for route in breaker.routes}
     everything = {route.name for route in reader.routes.routes} if any(not hold.route for hold in holds) else set()
     names = sorted({*held, *broken, *everything, *routes})
     return [queue_name(Queue.HELD), *(queue_name(Queue.HELD, route) for route in names)]

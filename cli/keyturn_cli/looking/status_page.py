@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from keyturn.core.breaker import Breaker
+from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState
-from keyturn_cli.looking.controls import Breaker, RouteHold
 from keyturn_cli.looking.explanation import WHY, Advice, reason, since_ms
 from keyturn_cli.looking.overview import Overview
 from keyturn_cli.looking.parts import advice_lines
@@ -47,7 +48,7 @@ def _needs_on_controls(overview: Overview) -> Iterator[Advice]:
     if overview.held and not overview.holds:
         yield Advice(f"{counted(overview.held, 'key')} held", "keyturn keys --phase held")
     for breaker in overview.breakers:
-        if not breaker.is_closed:
+        if breaker.is_holding:
             what = f"breaker {breaker.name} is {breaker.phase}: what {', '.join(breaker.routes)} depends on fails"
             yield Advice(what, "keyturn keys --phase held")
 
@@ -122,7 +123,7 @@ def _hold_row(hold: RouteHold, now_ms: int) -> list[str]:
 
 def _breaker_row(breaker: Breaker, now_ms: int) -> list[str]:
     opened = f"opened {since(breaker.opened_at_ms, now_ms)}" if breaker.opened_at_ms else "never opened"
-    probe = f"next probe {since(breaker.probe_at_ms, now_ms)}" if not breaker.is_closed and breaker.probe_at_ms else ""
+    probe = f"next probe {since(breaker.probe_at_ms, now_ms)}" if breaker.is_holding and breaker.probe_at_ms else ""
     return [breaker.name, breaker.phase, opened, ", ".join(breaker.routes), probe]
 
 

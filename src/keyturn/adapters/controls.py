@@ -114,7 +114,7 @@ class Controls:
     def _read(self) -> Standing:
         began_ms = self.clock()
         arguments = {"KeyConditionExpression": "pk = :pk", "ConsistentRead": True}
-        self._standing = _standing_of(self.table.query(arguments, {"pk": PARTITION}))
+        self._standing = standing_of(self.table.query(arguments, {"pk": PARTITION}))
         self._read_at_ms = began_ms
         return self._standing
 
@@ -214,7 +214,8 @@ def _ramp_values(ramp: Ramp) -> Item:
     return {"since": ramp.since_ms, "next": ramp.next_at_ms}
 
 
-def _standing_of(items: Iterable[Item]) -> Standing:
+def standing_of(items: Iterable[Item]) -> Standing:
+    """Read controls from the items of their partition; others are passed over."""
     holds: list[RouteHold] = []
     ramps: list[Ramp] = []
     breakers: list[Breaker] = []
@@ -236,7 +237,7 @@ def _encode_hold(hold: RouteHold) -> dict[str, Any]:
 
 def _decode_hold(item: Item) -> RouteHold:
     return RouteHold(
-        item["route"], item["is_held"], item["at_ms"], item["by"], item["reason"], tuple(item.get("routes", ()))
+        item["route"], item["is_held"], item["by"], item["reason"], item["at_ms"], tuple(item.get("routes", ()))
     )
 
 

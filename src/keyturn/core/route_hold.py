@@ -26,10 +26,10 @@ class RouteHold:
     route: str
     """Empty for everything."""
     is_held: bool
-    at_ms: int
-    """When it was held, or released."""
     by: str
     reason: str
+    at_ms: int
+    """When it was held, or released."""
     routes: tuple[str, ...] = ()
     """The routes that it stood for when it was set: a deploy may remove one whose keys are held."""
 
