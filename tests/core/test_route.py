@@ -165,3 +165,31 @@ def test_a_route_may_not_take_the_place_of_the_built_in_one(taken: dict[str, Any
 def test_a_route_that_takes_everything_leaves_the_canary_alone() -> None:
     """An exact type goes before any pattern."""
     assert with_canary(parse_routes({"routes": [entry(type="*")]})).for_type(CANARY.type) is CANARY
+
+
+CARD = {"keys": 5, "window_s": 60, "probe_after_s": 10, "probe_after_max_s": 300}
+
+
+def test_routes_share_a_breaker_by_its_name() -> None:
+    """It stands once in the file, so they can't disagree; a route that is added in code leaves it as it is."""
+    entries = [entry(breaker="card"), entry(name="paid", type="paid", breaker="card"), entry(name="free", type="free")]
+    routes = parse_routes({"routes": entries, "breakers": {"card": CARD}})
+    assert [(rules.name, rules.keys) for rules in routes.breakers] == [("card", 5)]
+    assert routes.with_breaker("card") == ("orders", "paid")
+    assert with_canary(routes).breaker("card") == routes.breaker("card")
+
+
+@pytest.mark.parametrize(
+    ("breaker", "breakers", "said"),
+    [
+        ("bank", {"card": CARD}, 'route "orders": there is no breaker "bank"'),
+        ("card", {}, 'route "orders": there is no breaker "card"'),
+        ("card", {"card": CARD, "bank": CARD}, 'breaker "bank": no route has it'),
+        ("card", {"card": CARD | {"probe_after_s": 301}}, "probe_after_s is 301, above probe_after_max_s 300"),
+    ],
+)
+def test_a_breaker_that_cannot_be_meant_is_refused(breaker: str, breakers: dict[str, Any], said: str) -> None:
+    """Each in a line that says what to do."""
+    with pytest.raises(SettingsError, match=r"routes\.json, ") as raised:
+        parse_routes({"routes": [entry(breaker=breaker)], "breakers": breakers})
+    assert said in str(raised.value)

@@ -202,7 +202,7 @@ class TestRouteHold:
         world.put("k", "scanned")
         world.go_on(1)
         without = [route for route in shop().routes if route.name != "scanned"]
-        world.redeploy(Routes(tuple(without), shop().breakers))
+        world.redeploy(Routes(tuple(without)))
         ask(world, "release-route", route="scanned")
         world.settle()
         assert world.state("k").phase is Phase.PARKED

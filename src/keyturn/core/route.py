@@ -101,7 +101,6 @@ class Routes:
     """All routes of a deployment."""
 
     routes: tuple[Route, ...]
-    breakers: tuple[BreakerRules, ...] = ()
 
     def for_type(self, event_type: str) -> Route | None:
         """Return the most specific route that takes a type."""
@@ -121,6 +120,12 @@ class Routes:
         """Return the route of a name, or a stand-in that parks what a removed route left behind."""
         return self.named(name) or _missing(name)
 
+    @property
+    def breakers(self) -> tuple[BreakerRules, ...]:
+        """All breakers that some route has."""
+        found = {route.breaker.name: route.breaker for route in self.routes if route.breaker is not None}
+        return tuple(found.values())
+
     def breaker(self, name: str) -> BreakerRules | None:
         """Return the rules of a breaker, if this deployment has it."""
         return next((rules for rules in self.breakers if rules.name == name), None)
@@ -139,8 +144,8 @@ def parse_routes(document: Mapping[str, Any]) -> Routes:
     """Make routes of a document that fits routes.schema.json; raises SettingsError for what a schema can't say."""
     breakers = {name: BreakerRules(name, **rules) for name, rules in document.get("breakers", {}).items()}
     _refuse_unknown_breakers(document["routes"], breakers)
-    routes = Routes(tuple(_parse_route(entry, breakers) for entry in document["routes"]), tuple(breakers.values()))
-    problem = next(chain(_breaker_problems(routes), _problems(routes)), None)
+    routes = Routes(tuple(_parse_route(entry, breakers) for entry in document["routes"]))
+    problem = next(chain(_breaker_problems(routes, breakers.values()), _problems(routes)), None)
     if problem is not None:
         raise SettingsError(f"routes.json, {problem}")
     return routes
@@ -156,14 +161,14 @@ def _refuse_unknown_breakers(entries: Iterable[Mapping[str, Any]], breakers: Col
             )
 
 
-def _breaker_problems(routes: Routes) -> Iterator[str]:
-    for rules in routes.breakers:
+def _breaker_problems(routes: Routes, breakers: Iterable[BreakerRules]) -> Iterator[str]:
+    for rules in breakers:
         if rules.probe_after_s > rules.probe_after_max_s:
             yield (
                 f'breaker "{rules.name}": probe_after_s is {rules.probe_after_s}, '
                 f"above probe_after_max_s {rules.probe_after_max_s}: lower it"
             )
-        if not routes.with_breaker(rules.name):
+        if rules not in routes.breakers:
             yield f'breaker "{rules.name}": no route has it: name it in a route, or leave it out'
 
 
