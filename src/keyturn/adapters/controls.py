@@ -47,8 +47,9 @@ class Standing:
     @property
     def routes(self) -> frozenset[str]:
         """Every route that is named here: a deploy may have removed it while its keys were held."""
-        own = {one.route for one in (*self.holds, *self.ramps) if one.route}
-        return frozenset(own.union(*(one.routes for one in (*self.holds, *self.breakers))))
+        own = {hold.route for hold in self.holds} | {ramp.route for ramp in self.ramps}
+        named = [hold.routes for hold in self.holds] + [breaker.routes for breaker in self.breakers]
+        return frozenset(own.union(*named)) - {""}
 
     def hold_of(self, route: str) -> RouteHold | None:
         """Return a route's own hold (everything's for an empty name), released ones included."""
