@@ -358,3 +358,31 @@ def test_a_time_window_is_read_from_the_stream_piece_by_piece() -> None:
     job = world.plan(from_ms=since_ms, is_new_generation=True)
     assert (job.source, job.searched, job.tally.keys, job.tally.events) == (Source.STREAM, 31, 31, 31)
     assert set(world.planned(job.id)) == {"early0", *(f"late{number}" for number in range(30))}
+
+
+@pytest.mark.parametrize("source", [Source.STREAM, Source.ARCHIVE])
+@pytest.mark.parametrize("keys", [[], ["k"]])
+def test_what_has_left_the_log_comes_from_the_stream_or_the_archive(source: Source, keys: list[str]) -> None:
+    """It is put back where it was, so that it runs again; what its producer had sent twice still runs once."""
+    world = World(archive_bucket="archive" if source is Source.ARCHIVE else "")
+    world.stream_retention_h = 24 if source is Source.ARCHIVE else 8_760
+    since_ms = world.now_ms
+    for _ in range(2):
+        world.put("k", "standard", "one")
+    world.put("k", "express", "two")
+    world.put("other", "express", "three")
+    world.settle()
+    for item in world.items("key#", "event#") + world.items("key#", "id#") + world.items("key#", "duplicate#"):
+        place = {"pk": {"S": item["pk"]}, "sk": {"S": item["sk"]}}
+        world.dynamodb.delete_item(TableName=world.settings.state_table, Key=place)
+    world.now_ms += 31 * 86_400_000
+    world.next_pass_ms = world.now_ms
+    job = world.replay(from_ms=since_ms, keys=keys, is_new_generation=True)
+    assert (job.source, job.tally.restored) == (source, 2 if keys else 3)
+    assert done(world, 1) == each_step_of("one", "two", *([] if keys else ["three"]))
+
+
+def test_what_neither_log_nor_stream_nor_archive_has_is_refused() -> None:
+    world = World()
+    refused = world.ask("replay-plan", from_ms=world.now_ms - 31 * 86_400_000)["refused"]
+    assert "this stack has no archive" in refused

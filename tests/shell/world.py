@@ -154,8 +154,8 @@ class Kinesis:
         return {"SequenceNumber": str(len(self.world.records)), "ShardId": "shardId-000000000000"}
 
     def describe_stream_summary(self, **_call: Any) -> Any:
-        """Keep records for a day."""
-        return {"StreamDescriptionSummary": {"RetentionPeriodHours": 24}}
+        """Tell how long records are kept."""
+        return {"StreamDescriptionSummary": {"RetentionPeriodHours": self.world.stream_retention_h}}
 
     def list_shards(self, **_call: Any) -> Any:
         """Have one shard."""
@@ -196,6 +196,7 @@ class World:
         self.records: list[dict[str, Any]] = []
         self.ids: dict[tuple[str, str], str] = {}
         self.checkpoint = 0
+        self.stream_retention_h = 24
         self.effects: list[Effect] = []
         self.outage: set[str] = set()
         """Steps whose downstream is down."""

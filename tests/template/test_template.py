@@ -65,7 +65,7 @@ GRANTS = {
     | {"states:StartExecution", "states:DescribeExecution"},
     "ReplayerFunctionRole": STATE - {"dynamodb:UpdateItem"}
     | {"dynamodb:Scan", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"}
-    | {"states:DescribeStateMachine", "states:StartExecution", "sqs:SendMessage"},
+    | {"s3:PutObject", "states:DescribeStateMachine", "states:StartExecution", "sqs:SendMessage"},
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}
     | {"dynamodb:DeleteItem", "states:StartExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
@@ -79,6 +79,7 @@ GRANTS = {
         "s3:GetObject",
     },
     "ArchiveWritePolicy": {"s3:PutObject"},
+    "ArchiveReadPolicy": {"s3:GetObject", "s3:ListBucket"},
     "LedgerPolicy": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "KeyPolicy": {"kms:Decrypt", "kms:GenerateDataKey"},
     "WorkflowLogPolicy": LOG_DELIVERY,

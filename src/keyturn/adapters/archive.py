@@ -70,14 +70,29 @@ class Archive:
                     met.add((event.key, event.position))
                     yield event
 
+    def objects(self, from_ms: int, until_ms: int, after: str = "") -> Iterator[tuple[str, list[Archived]]]:
+        """Yield each object's name with what the stream took from `from_ms` until `until_ms`, for who reads in pieces.
+
+        Names rise in the order in which `read` goes; those up to `after` are left out. An event may be in two of them.
+        """
+        for hour in range(from_ms // _HOUR_MS, until_ms // _HOUR_MS + 1):
+            prefix = _hour_prefix(hour)
+            if prefix < after[: len(prefix)]:
+                continue
+            for name in self._names(prefix, after):
+                yield name, [event for event in self._read_object(name) if from_ms <= event.arrived_at_ms <= until_ms]
+
     def _read_hour(self, hour: int) -> Iterator[Archived]:
         for name in self._names(_hour_prefix(hour)):
-            with translated(f"reading archive object {name}"):
-                body: bytes = self.client_of("s3").get_object(Bucket=self.bucket, Key=name)["Body"].read()
-            yield from _unpack(body)
+            yield from self._read_object(name)
 
-    def _names(self, prefix: str) -> Iterator[str]:
-        page: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+    def _read_object(self, name: str) -> Iterator[Archived]:
+        with translated(f"reading archive object {name}"):
+            body: bytes = self.client_of("s3").get_object(Bucket=self.bucket, Key=name)["Body"].read()
+        return _unpack(body)
+
+    def _names(self, prefix: str, after: str = "") -> Iterator[str]:
+        page: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "StartAfter": after}
         while True:
             with translated("listing the archive"):
                 answer = self.client_of("s3").list_objects_v2(**page)

@@ -116,13 +116,18 @@ def pause_s(job: ReplayJob) -> int:
 
 def choose_source(
     selection: Selection, now_ms: int, *, stream_retention_ms: int, log_retention_ms: int, has_archive: bool
-) -> Source:
-    """Choose where to find the keys of the selected events: by an index where there is one."""
+) -> Source | None:
+    """Choose where to find the selected events: by an index where there is one.
+
+    None when some of them have left the log, and nothing else has them.
+    """
+    if 0 < selection.from_ms < now_ms - log_retention_ms:
+        past_the_stream = Source.ARCHIVE if has_archive else None
+        return Source.STREAM if selection.from_ms > now_ms - stream_retention_ms else past_the_stream
     if selection.named_keys:
         return Source.KEYS
     if selection.outcome in {Outcome.SKIPPED, Outcome.DEAD_LETTERED}:
         return Source.DEAD_LETTERS
     if selection.from_ms > now_ms - stream_retention_ms:
         return Source.STREAM
-    is_past_the_log = 0 < selection.from_ms < now_ms - log_retention_ms
-    return Source.ARCHIVE if is_past_the_log and has_archive else Source.SCAN
+    return Source.SCAN

@@ -12,19 +12,17 @@ from functools import partial
 from typing import Any, Final
 
 from keyturn.adapters import telemetry
-from keyturn.adapters.archive import Archived
 from keyturn.adapters.duplicates import Identified
 from keyturn.adapters.records import read_records
 from keyturn.core import commands as ask
 from keyturn.core.event import Admissible, Reason, Rejection
-from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.positions import sequence_number_of
 from keyturn.core.sorting import Sorted, sort_events, split_old
 from keyturn.core.state import KeyState, Phase
 from keyturn.errors import StoreError
-from keyturn.limits import EVENT_INLINE_BYTES_MAX
 from keyturn.shell.apply import apply, wake_at
 from keyturn.shell.change import Change
+from keyturn.shell.log_entries import as_archived, as_entry
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
 
@@ -101,26 +99,15 @@ def _sort(platform: Platform, events: Sequence[Admissible]) -> list[_Work]:
 def _write_log(platform: Platform, works: Sequence[_Work]) -> None:
     new = [event for work in works for event in work.sorted.new]
     now_ms = platform.clock()
-    platform.log.write(((event.key, _as_entry(platform, event)) for event in new), now_ms)
+    platform.log.write(((event.key, as_entry(platform, as_archived(event))) for event in new), now_ms)
     _archive(platform, new)
     platform.duplicates.remember(map(_identified, new), now_ms)
-
-
-def _as_entry(platform: Platform, event: Admissible) -> LogEntry:
-    content: bytes | PayloadReference = event.raw
-    if len(event.raw) > EVENT_INLINE_BYTES_MAX:
-        content = platform.payloads.put(event.key, event.position, event.raw)
-    return LogEntry(event.position, event.type, event.flow_id, event.arrived_at_ms, content)
 
 
 def _archive(platform: Platform, events: Sequence[Admissible]) -> None:
     """Archive what is about to be admitted: when that fails, the whole batch comes again."""
     for shard in sorted({event.shard for event in events}):
-        platform.archive.write(shard, (_as_archived(event) for event in events if event.shard == shard))
-
-
-def _as_archived(event: Admissible) -> Archived:
-    return Archived(event.key, event.position, event.arrived_at_ms, event.type, event.flow_id, event.raw)
+        platform.archive.write(shard, (as_archived(event) for event in events if event.shard == shard))
 
 
 def _note_duplicates(platform: Platform, works: Sequence[_Work]) -> None:

@@ -11,15 +11,17 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Final
 
+from keyturn.adapters.archive import Archived
 from keyturn.adapters.log import place_of
 from keyturn.adapters.records import places_in
 from keyturn.adapters.stream_reader import Mark
 from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, ReplayJob, Source
-from keyturn.core.replay_plan import Fate, Heading, Outcome, PlannedKey, plan_key
+from keyturn.core.replay_plan import Fate, Heading, Outcome, PlannedKey, Tally, plan_key
 from keyturn.core.state import KeyState
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
+from keyturn.shell.restore import from_stream, restore
 
 _KEYS_A_PIECE: Final = 100
 _DAYS_A_PIECE: Final = 20
@@ -104,13 +106,14 @@ def note(platform: Platform, job: ReplayJob, places: Places) -> int:
 
 
 def _searched(
-    platform: Platform, job: ReplayJob, places: Places, count: int, cursor: str, *, is_over: bool
+    platform: Platform, job: ReplayJob, places: Places, count: int, cursor: str, *, is_over: bool, restored: int = 0
 ) -> ReplayJob:
-    new = note(platform, job, places)
+    new = 0 if job.selection.named_keys else note(platform, job, places)
     return replace(
         job,
         searched=job.searched + count,
         found=job.found + new,
+        tally=job.tally.plus(Tally(restored=restored)),
         cursor="" if is_over else cursor,
         is_searching=not is_over,
     )
@@ -143,14 +146,40 @@ def _read_stream(platform: Platform, job: ReplayJob) -> ReplayJob:
     calls = platform.stream_reader.read(job.selection.from_ms, until_ms, Mark.parse(job.cursor))
     count, mark, places = 0, Mark(), list[tuple[str, Position]]()
     pieces = list(islice(calls, _CALLS_A_PIECE))
+    restored = 0
     for records, behind in pieces:
         count, mark = count + len(records), behind
         places += places_in(records, epoch=platform.settings.stream_epoch)
-    return _searched(platform, job, places, count, str(mark), is_over=len(pieces) < _CALLS_A_PIECE)
+        restored += restore(platform, job, _named(platform, job, from_stream(platform, records)))
+    is_over = len(pieces) < _CALLS_A_PIECE
+    return _searched(platform, job, places, count, str(mark), is_over=is_over, restored=restored)
+
+
+def _read_archive(platform: Platform, job: ReplayJob) -> ReplayJob:
+    """Read some objects of the archive; the cursor is the name of the last one."""
+    until_ms = job.selection.to_ms or job.asked.at_ms
+    objects = platform.archive.objects(job.selection.from_ms, until_ms, job.cursor)
+    pieces = list(islice(objects, _CALLS_A_PIECE))
+    events = _named(platform, job, (event for _, found in pieces for event in found))
+    restored = restore(platform, job, events)
+    places = [(event.key, event.position) for event in events]
+    count, cursor = sum(len(found) for _, found in pieces), pieces[-1][0] if pieces else ""
+    is_over = len(pieces) < _CALLS_A_PIECE
+    return _searched(platform, job, places, count, cursor, is_over=is_over, restored=restored)
+
+
+def _named(platform: Platform, job: ReplayJob, events: Iterable[Archived]) -> list[Archived]:
+    """Leave out the events of keys that weren't named, if any were."""
+    found = list(events)
+    if not job.selection.named_keys:
+        return found
+    named = platform.replays.named(job.id, {event.key for event in found})
+    return [event for event in found if event.key in named]
 
 
 _SEARCHES: Final = {
     Source.SCAN: _scan,
     Source.DEAD_LETTERS: _read_dead_letters,
     Source.STREAM: _read_stream,
+    Source.ARCHIVE: _read_archive,
 }

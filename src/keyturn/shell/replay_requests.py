@@ -107,14 +107,18 @@ def _is_interrupted(platform: Platform, job: ReplayJob, state: JobState) -> bool
 
 
 def _source(platform: Platform, selection: Selection) -> Source:
-    retention_ms = platform.stream_reader.retention_ms() if selection.from_ms and not selection.named_keys else 0
-    return choose_source(
+    source = choose_source(
         selection,
         platform.clock(),
-        stream_retention_ms=retention_ms,
+        stream_retention_ms=platform.stream_reader.retention_ms() if selection.from_ms else 0,
         log_retention_ms=platform.settings.event_retention_s * 1000,
-        has_archive=False,
+        has_archive=platform.archive.is_on,
     )
+    if source is None:
+        raise CannotOperate(
+            "events of that time have left the log and the stream, and this stack has no archive: choose a later --from"
+        )
+    return source
 
 
 def _load(platform: Platform, request: Request) -> ReplayJob:
