@@ -1,9 +1,12 @@
 """Key states in the table: compare-and-set, what an item holds, and the index that is written with it."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +17,8 @@ from keyturn.core import commands as ask
 from keyturn.core.positions import position
 from keyturn.core.route import Kind
 from keyturn.core.state import Hold, KeyState, Parked, Phase, Queue, Replay, Run, Slice, Span, WaitsFor
-from keyturn.errors import Conflict
-from tests.adapters.aws import edited, sent_twice
+from keyturn.errors import Conflict, StoreError, Throttled
+from tests.adapters.aws import edited, refused, sent_twice
 from tests.core import states as make
 from tests.guard.limits import item_bytes
 
@@ -116,6 +119,72 @@ def test_a_state_of_nothing_conflicts_when_the_item_is_gone(store: KeyStore) -> 
     with pytest.raises(Conflict) as conflict:
         store.save(replace(make.running(), version=5))
     assert conflict.value.standing == KeyState("k")
+
+
+RECORD = {"pk": "key#k", "sk": "attempt#1", "outcome": "failed"}
+
+
+class TestSavingWithRecords:
+    def test_state_and_records_are_written_together(self, table: Table, store: KeyStore) -> None:
+        saved = store.save(replace(make.running(), version=0), [RECORD])
+        assert store.load("k") == saved
+        assert table.get("key#k", "attempt#1") == RECORD
+
+    def test_a_state_that_lost_against_another_leaves_no_record(self, table: Table, store: KeyStore) -> None:
+        """A record says what is true: not what was about to be."""
+        stands = store.save(store.save(replace(make.running(), version=0)))
+        with pytest.raises(Conflict, match="moved on") as conflict:
+            store.save(replace(make.running(), version=1, fence=9), [RECORD])
+        assert conflict.value.standing == stands
+        assert table.get("key#k", "attempt#1") is None
+
+    def test_one_whose_answer_was_lost_is_no_conflict(self, table: Table) -> None:
+        twice = KeyStore(edited(table, transact_write_items=sent_twice), 8, 60_000)
+        assert twice.save(replace(make.running(), version=0), [RECORD]).version == 1
+
+    @pytest.mark.parametrize(
+        "reasons",
+        [
+            ["TransactionConflict", "None"],
+            ["None", "TransactionConflict"],
+            ["ThrottlingError", "None"],
+            ["None", "ProvisionedThroughputExceeded"],
+        ],
+        ids=" ".join,
+    )
+    def test_what_passes_is_throttled_and_nothing_is_written(self, table: Table, reasons: list[str]) -> None:
+        """Another transaction at the same item, or too many writes: the caller tries again later."""
+        busy = KeyStore(edited(table, transact_write_items=canceled(*reasons)), 8, 60_000)
+        with pytest.raises(Throttled):
+            busy.save(replace(make.running(), version=0), [RECORD])
+        assert table.get("key#k", "attempt#1") is None
+
+    @pytest.mark.parametrize("code", ["TransactionInProgressException", "TransactionConflictException"])
+    def test_a_transaction_under_way_is_throttled(self, table: Table, code: str) -> None:
+        """Our own, whose first answer was lost, or another one."""
+        busy = KeyStore(edited(table, transact_write_items=refused(code), put_item=refused(code)), 8, 60_000)
+        for records in ([RECORD], []):
+            with pytest.raises(Throttled):
+                busy.save(replace(make.running(), version=0), records)
+
+    def test_what_does_not_pass_is_told_as_it_is(self, table: Table) -> None:
+        bad = KeyStore(edited(table, transact_write_items=canceled("None", "ValidationError")), 8, 60_000)
+        with pytest.raises(StoreError) as raised:
+            bad.save(replace(make.running(), version=0), [RECORD])
+        assert not isinstance(raised.value, Throttled | Conflict)
+
+
+def canceled(*reasons: str) -> Callable[..., Any]:
+    """Answer that a transaction was canceled, with a reason for each item."""
+
+    def answer(_real: Any, **_arguments: Any) -> Any:
+        response: Any = {
+            "Error": {"Code": "TransactionCanceledException", "Message": "Transaction cancelled"},
+            "CancellationReasons": [{"Code": reason} for reason in reasons],
+        }
+        raise ClientError(response, "TransactWriteItems")
+
+    return answer
 
 
 class TestIndex:

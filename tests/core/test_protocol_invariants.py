@@ -22,7 +22,9 @@ from tests.core.world import (
     route,
 )
 
-KEYS = ("a", "b", "c")
+KEYS = ("k",)
+"""One: keys share nothing in the core, and all steps on one key lead further."""
+POLICIES = [Exhaustion.PARK, Exhaustion.PARK, Exhaustion.SKIP, Exhaustion.FAIL_BEHIND]
 keys = st.sampled_from(KEYS)
 chance = st.booleans()
 mostly = st.sampled_from([True, True, True, False])
@@ -43,11 +45,21 @@ class Protocol(RuleBasedStateMachine):
     stale: dict[str, KeyState]
     plans: list[tuple[str, ask.Rewind]]
 
-    @initialize(exhaustion=st.sampled_from(Exhaustion), kind=st.sampled_from(Kind), batch=st.sampled_from([1, 3]))
-    def begin(self, exhaustion: Exhaustion, kind: Kind, batch: int) -> None:
+    @initialize(
+        exhaustion=st.sampled_from(POLICIES),
+        kind=st.sampled_from(Kind),
+        batch=st.sampled_from([1, 3]),
+        done=st.integers(0, 4),
+    )
+    def begin(self, exhaustion: Exhaustion, kind: Kind, batch: int, done: int) -> None:
+        """Keys that have finished some events, or none."""
         self.world = World(KEYS, route(exhaustion, kind, batch))
         self.stale = {}
         self.plans = []
+        for key in KEYS * done:
+            self.world.produce(key)
+            self.world.admit(key, has_slot=True)
+            self.a_key_goes_on(key, True)
 
     @rule(key=keys, has_slot=mostly, loses_actions=seldom)
     def an_event_arrives(self, key: str, has_slot: bool, loses_actions: bool) -> None:
@@ -121,13 +133,14 @@ class Protocol(RuleBasedStateMachine):
         ]  # fmt: skip
         assert not zombies, f"a step began while {zombies} may still act"
 
-    @precondition(lambda self: self.busy())
-    @rule(data=st.data(), has_slot=mostly)
-    def a_run_goes_well(self, data: st.DataObject, has_slot: bool) -> None:
+    @rule(key=keys, has_slot=mostly)
+    def a_key_goes_on(self, key: str, has_slot: bool) -> None:
         """What happens most of the time, in one step, or chance would seldom come to what happens after it."""
-        key = data.draw(st.sampled_from(self.busy()))
-        state = self.world.keys[key].state
-        for execution in [e for e in self.world.executions if (e.key, e.fence) == (key, state.fence)]:
+        world, state = self.world, self.world.keys[key].state
+        if state.phase is Phase.WAITING:
+            world.now_ms = max(world.now_ms, state.not_before_ms)
+            world.claim(key, has_slot=has_slot)
+        for execution in [e for e in world.executions if (e.key, e.fence) == (key, world.keys[key].state.fence)]:
             self.run_well(execution, has_slot=has_slot)
 
     def run_well(self, execution: Execution, *, has_slot: bool) -> None:
@@ -243,13 +256,11 @@ class Protocol(RuleBasedStateMachine):
         state = self.world.keys[key].state
         self.world.apply(key, ask.Postpone(state.fence - behind, state.not_before_ms + ms))
 
-    @rule(key=keys, loses_actions=seldom)
-    def an_operator_holds_a_key(self, key: str, loses_actions: bool) -> None:
-        self.world.apply(key, ask.Hold(OPERATOR), loses_actions=loses_actions)
-
-    @rule(key=keys, loses_actions=seldom)
-    def an_operator_releases_a_key(self, key: str, loses_actions: bool) -> None:
-        self.world.apply(key, ask.Release(OPERATOR), loses_actions=loses_actions)
+    @rule(key=keys, command=st.sampled_from([ask.Hold, ask.Release, ask.Release]), loses_actions=seldom)
+    def an_operator_holds_or_releases_a_key(
+        self, key: str, command: type[ask.Hold | ask.Release], loses_actions: bool
+    ) -> None:
+        self.world.apply(key, command(OPERATOR), loses_actions=loses_actions)
 
     @rule(is_held=seldom, has_route=mostly)
     def the_route_is_held_or_gone_or_back(self, is_held: bool, has_route: bool) -> None:
@@ -271,16 +282,15 @@ class Protocol(RuleBasedStateMachine):
         return self.world.keys_that(lambda state: state.phase is Phase.PARKED)
 
     @precondition(lambda self: self.finished())
-    @rule(data=st.data(), fresh=chance, is_asked_at_once=chance, has_slot=mostly, loses_actions=seldom)
+    @rule(data=st.data(), fresh=chance, is_asked_at_once=mostly, has_slot=mostly, loses_actions=seldom)
     def an_operator_plans_a_replay(
         self, data: st.DataObject, fresh: bool, is_asked_at_once: bool, has_slot: bool, loses_actions: bool
     ) -> None:
-        """Of one or two stretches of what is finished, in whatever phase the key is."""
+        """Of a few finished events, or of one too many, in whatever phase the key is."""
         key = data.draw(st.sampled_from(self.finished()))
         held = self.world.keys[key]
-        places = [place for place in held.log if place <= furthest(held.state)]
-        ends = st.lists(st.sampled_from(places), min_size=2, max_size=4).map(sorted)
-        spans = cut_apart(data.draw(ends))
+        places = [place for place in held.log if place <= held.state.tail][: held.state.finished + 1]
+        spans = stretches(places, data.draw(st.sets(st.sampled_from(places), min_size=1, max_size=3)))
         hold_at_ms = held.state.hold.at_ms if held.state.hold else 0
         name = f"r{len(self.plans)}"
         plan = ask.Rewind(OPERATOR, name, spans, held.state.generation, hold_at_ms, fresh, None)
@@ -348,11 +358,12 @@ class Protocol(RuleBasedStateMachine):
         raise AssertionError(f"keys never settled: {[held.state for held in world.keys.values()]}")
 
 
-def cut_apart(ends: list[Position]) -> tuple[Span, ...]:
-    """Make one or two spans of two to four ends in order, without overlap."""
-    if len(ends) < 4 or ends[1] == ends[2]:
-        return (Span(ends[0], ends[-1]),)
-    return Span(ends[0], ends[1]), Span(ends[2], ends[3])
+def stretches(places: list[Position], planned: set[Position]) -> tuple[Span, ...]:
+    """Make the spans of what is planned among a log's places: neighbours share one."""
+    numbered = [number for number, place in enumerate(places) if place in planned]
+    firsts = [places[number] for number in numbered if number - 1 not in numbered]
+    lasts = [places[number] for number in numbered if number + 1 not in numbered]
+    return tuple(Span(first, last) for first, last in zip(firsts, lasts, strict=True))
 
 
 Protocol.TestCase.settings = settings(

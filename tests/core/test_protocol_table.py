@@ -582,8 +582,26 @@ class TestResume:
         assert decide(parked, ask.Resume(OPERATOR, is_fresh=True)).refusal is Refusal.NO_RUN
         assert make.after(parked, ask.Resume(OPERATOR)).waits_for is WaitsFor.SLOT
 
+    def test_what_used_its_attempts_up_has_all_of_them_again(self) -> None:
+        waiting = make.after(make.bound(), finish(make.FAILED))
+        again = make.after(make.after(waiting, ask.Claim(following(1)), waiting.not_before_ms), ask.Bind(2, "y"))
+        parked = make.after(again, finish(make.FAILED, fence=2, execution_id="y"), waiting.not_before_ms)
+        assert parked.run is not None
+        assert parked.run.attempt == 2
+        run = make.after(parked, ask.Resume(OPERATOR)).run
+        assert run is not None
+        assert run.attempt == 1
+
 
 class TestSkip:
+    def test_all_events_of_the_failed_run_are_given_up(self) -> None:
+        batch = ask.Next(make.cut(1, 3), ROUTE, has_slot=True)
+        state = make.after(make.after(make.idle(), make.admit(3, 3, next=batch)), ask.Bind(1, "x"))
+        parked = make.after(state, finish(make.HOPELESS))
+        done = decide(parked, ask.Skip(OPERATOR, make.cut(1, 3), None))
+        assert (done.state.phase, done.state.cursor, done.state.finished) == (Phase.IDLE, at(3), 3)
+        assert Emit(Count.DEAD_LETTERED, 3) in done.actions
+
     def test_the_failed_run_is_dead_lettered_and_the_key_looks_for_a_slot(self) -> None:
         skip = ask.Skip(OPERATOR, make.cut(1), following(2, has_slot=False))
         done = decide(make.parked(2), skip)
@@ -641,6 +659,11 @@ class TestRewind:
         after = make.after(state, finish(fence=4, next=following(3)))
         assert after.run is not None
         assert after.run.slice == make.cut(3)
+
+    def test_a_span_is_run_in_as_many_runs_as_it_takes(self) -> None:
+        state = make.after(make.replaying((1, 3)), ask.Bind(4, "x"))
+        after = make.after(state, finish(fence=4, next=following(2)))
+        assert to_run(after) == (at(1), at(3))
 
     def test_a_new_event_queues_behind(self) -> None:
         state = make.after(make.replaying((1, 1)), make.admit(4))

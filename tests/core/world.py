@@ -108,7 +108,7 @@ class Key:
     finished: int = 0
     results: set[tuple[Position, int]] = field(default_factory=set)
     """Stored step results, by generation."""
-    replays: set[str] = field(default_factory=set)
+    last_replay: str = ""
 
 
 def furthest(state: KeyState) -> Position:
@@ -164,7 +164,9 @@ class World:
         assert decided.fence == loaded.fence + 1
         assert decided.hold is None, f"a held key started a run: {command}"
         assert not self.is_route_held, f"a run of a held route was started: {command}"
-        assert now_ms >= max(loaded.not_before_ms, decided.not_before_ms), f"a run was started too early: {command}"
+        # The clock that told the time to wait for may have been ahead of this one; its margin covers that.
+        earliest_ms = max(loaded.not_before_ms, decided.not_before_ms) - 2 * SKEW_MS
+        assert now_ms >= earliest_ms, f"a run was started too early: {command}"
 
     def _note(self, held: Key, loaded: KeyState, command: ask.Command, decided: Transition) -> None:
         """Keep the agenda as the command says, then hold it against what the key's state says."""
@@ -183,7 +185,8 @@ class World:
                 self._regenerate(held, loaded, held.state.generation)
             case ask.Claim() if loaded.run is not None and held.state.run is None:
                 # Its route is gone: what runs in the end is another run, and not the one that was to be fresh.
-                self._regenerate(held, loaded, held.state.replay.generation if held.state.replay else 0)
+                replay = held.state.replay if held.state.is_replaying else None
+                self._regenerate(held, loaded, replay.generation if replay is not None else 0)
         for record in decided.records:
             if isinstance(record, RecordDeadLetter):
                 cut = record.slice
@@ -218,8 +221,8 @@ class World:
         held.noted = []
 
     def _rewind(self, held: Key, loaded: KeyState, command: ask.Rewind) -> None:
-        assert command.id not in held.replays, "a replay was run twice"
-        held.replays.add(command.id)
+        assert command.id != held.last_replay, "a replay was run twice"
+        held.last_replay = command.id
         generation = held.state.generation if command.is_new_generation else 0
         planned = [place for place in held.log if any(span.first <= place <= span.last for span in command.spans)]
         assert set(planned) <= held.succeeded | held.dead, "what was never finished is replayed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -44,7 +44,7 @@ class OperatedWorld(World):
         request = {"command": command, "key": key, "by": "somebody", "reason": "because", **more}
         return self._call(lambda: answer(self.platform, request))
 
-    def rewind(self, key: str, places: list[str], *, fresh: bool = False, replay: str = "") -> Applied | None:
+    def rewind(self, key: str, places: Sequence[str], *, fresh: bool = False, replay: str = "") -> Applied | None:
         """Run finished events again; None when the function died or the log could not be read."""
         name = replay or f"r{len(self.plans)}"
         positions = tuple(Position(place) for place in sorted(places))
@@ -74,22 +74,21 @@ class OperatedWorld(World):
         applied: Applied | None = self._call(lambda: apply(change, command_for))
         return applied
 
-    def operate_at_random(self, chance: random.Random) -> None:
-        """Do something to some key, whether it fits or not."""
+    def something(self, chance: random.Random) -> Callable[[], object]:
+        """Choose something that an operator may do to some key, whether it fits or not."""
         states = self.key_states()
         key = chance.choice(sorted(states))
-        finished = [place for other, place in self.ids if other == key and place <= states[key].cursor]
         what = chance.choice(["hold-key", "release-key", "release-key", "resume", "skip", "rewind", "rewind", "cancel"])
-        if what == "rewind" and finished:
-            in_log = [p for p in finished if self.items(f"key#{key}", f"event#{p}")]
-            places = chance.sample(in_log, min(len(in_log), chance.randrange(1, 4)))
-            if places:
-                self.rewind(key, places, fresh=chance.random() < 0.5)
-        elif what == "cancel" and self.plans:
+        is_fresh = chance.random() < 0.5
+        if what == "cancel" and self.plans:
             replay = chance.choice(sorted(self.plans))
-            self.cancel(self.plans[replay][0], replay)
-        elif what not in {"rewind", "cancel"}:
-            self.operate(what, key, is_fresh=chance.random() < 0.5)
+            return lambda: self.cancel(self.plans[replay][0], replay)
+        if what in {"rewind", "cancel"}:
+            finished = [(key, Position(p)) for other, p in self.ids if other == key and p <= states[key].cursor]
+            in_log = sorted(place for _, place in self.platform.log.present(finished))
+            places = chance.sample(in_log, min(len(in_log), chance.randrange(1, 4)))
+            return lambda: self.rewind(key, places, fresh=is_fresh) if places else None
+        return lambda: self.operate(what, key, is_fresh=is_fresh)
 
     def relieve(self, chance: random.Random | None = None) -> None:
         """Release and resume whatever is held or parked, until every key is idle."""
@@ -141,15 +140,16 @@ class OperatedWorld(World):
 
     def _check_once(self) -> None:
         """An effect has a name for its first turn, and another for each time that it was asked to be done afresh."""
-        for key, place in self.ids:
-            afresh = self.operations(key).count("ResumeFresh") + sum(
-                place in self.plans[name][1] and self.plans[name][2] for name in self.accepted(key)
-            )
-            names: dict[str, set[str]] = {}
+        for key in {key for key, _ in self.ids}:
+            resumed = self.operations(key).count("ResumeFresh")
+            afresh = [self.plans[name][1] for name in self.accepted(key) if self.plans[name][2]]
+            names: dict[tuple[str, str], set[str]] = {}
             for effect in self.effects:
-                if (effect.key, effect.position) == (key, place):
-                    names.setdefault(effect.step, set()).add(effect.idempotency_key)
-            assert all(len(found) <= 1 + afresh for found in names.values()), f"{key}: {place} done under {names}"
+                if effect.key == key:
+                    names.setdefault((effect.position, effect.step), set()).add(effect.idempotency_key)
+            for (place, _), found in names.items():
+                asked = 1 + resumed + sum(place in places for places in afresh)
+                assert len(found) <= asked, f"{key}: {place} done under {found}"
 
 
 def waits_for_person(state: KeyState) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from keyturn.core.state import Phase
 from tests.shell.faults import Fault
+from tests.shell.operated import OperatedWorld
 from tests.shell.world import World
 
 CALLS_MAX = 60
@@ -149,5 +150,75 @@ def test_a_fault_at_any_call_is_mended(name: str, fault: Fault) -> None:
             raise AssertionError(f"{told}: {error}") from error
         if not has_struck:
             assert strike_at > 1
+            return
+    raise AssertionError(f"{name} makes more than {CALLS_MAX} calls")
+
+
+def parked_key(world: OperatedWorld) -> None:
+    """Park a key, with an event behind; its provider is back."""
+    world.put("k", payment="permanent")
+    world.put("k")
+    world.settle()
+    world.is_repaired = True
+
+
+def held_key(world: OperatedWorld) -> None:
+    """Hold a key with an event behind the one that is at work."""
+    world.put("k")
+    world.put("k")
+    world.deliver()
+    world.operate("hold-key", "k")
+    world.settle()
+
+
+def finished_events(world: OperatedWorld) -> None:
+    """Finish two events, and have a third at work."""
+    world.put("k")
+    world.put("k")
+    world.settle()
+    world.put("k")
+    world.deliver()
+
+
+def replaying_key(world: OperatedWorld) -> None:
+    """Have a replay of two events wait for its first run."""
+    places = [world.put("k"), world.put("k")]
+    world.settle()
+    world.rewind("k", places, fresh=True, replay="r")
+
+
+def rewind_both(world: OperatedWorld) -> None:
+    """Ask for a replay of the first two events."""
+    world.rewind("k", sorted(place for _, place in world.ids)[:2], fresh=True, replay="r")
+
+
+OPERATIONS: dict[str, tuple[Callable[[OperatedWorld], None], Callable[[OperatedWorld], object], list[str]]] = {
+    "resume": (parked_key, lambda world: world.operate("resume", "k"), ["Resume"]),
+    "skip": (parked_key, lambda world: world.operate("skip", "k"), ["Skip"]),
+    "hold": (finished_events, lambda world: world.operate("hold-key", "k"), ["Hold"]),
+    "release": (held_key, lambda world: world.operate("release-key", "k"), ["Hold", "Release"]),
+    "rewind": (finished_events, rewind_both, ["Rewind"]),
+    "cancel": (replaying_key, lambda world: world.cancel("k", "r"), ["Rewind", "CancelReplay"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.lower())
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_that_fails_anywhere_is_done_once_when_it_is_asked_for_again(name: str, fault: Fault) -> None:
+    """Its record stands if, and only if, it was done; repeated, it is done then, or refused because it was."""
+    prepare, operate, recorded = OPERATIONS[name]
+    for strike_at in range(1, CALLS_MAX):
+        world = OperatedWorld(max_in_flight_runs=2, index_buckets=1)
+        prepare(world)
+        world.faults.arm(strike_at, fault)
+        operate(world)
+        has_struck = world.faults.has_struck
+        world.faults.arm(None)
+        operate(world)
+        told = f"{name}, call {strike_at} ({world.faults.struck}): {fault}"
+        assert world.operations("k") == recorded, told
+        world.relieve()
+        world.check()
+        if not has_struck:
             return
     raise AssertionError(f"{name} makes more than {CALLS_MAX} calls")

@@ -16,6 +16,7 @@ _PASSING_ERRORS: Final = frozenset(
         "Throttling",
         "TooManyRequestsException",
         "TransactionConflictException",
+        "TransactionInProgressException",
         "ExecutionLimitExceeded",
         "InternalServerError",
         "InternalFailure",

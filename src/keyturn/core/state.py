@@ -141,7 +141,8 @@ class KeyState:
     """The held route that a key waits for; empty when the hold is its own."""
     replay: Replay | None = None
     last_replay: str = ""
-    """The replay that was asked for last, by its id: asking for it again changes nothing."""
+    """The replay that was asked for last, by its id: asking for it again changes nothing. Of those before it, the
+    records of operations tell."""
 
     @property
     def is_replaying(self) -> bool:
