@@ -81,11 +81,8 @@ def held_families(reader: StackReader, routes: Collection[str] = ()) -> list[str
     Keys that still wait for a route that nobody holds are what `keyturn doctor` looks for.
     """
     standing = standing_of(reader.controls.values())
-    holds = standing.holds
-    held = {hold.route for hold in holds if hold.route} | {route for hold in holds for route in hold.routes}
-    broken = {route for breaker in standing.breakers for route in breaker.routes}
-    everything = {route.name for route in reader.routes.routes} if any(not hold.route for hold in holds) else set()
-    names = sorted({*held, *broken, *everything, *routes})
+    everything = {route.name for route in reader.routes.routes} if standing.hold_of("") else set()
+    names = sorted({*standing.routes, *everything, *routes})
     return [queue_name(Queue.HELD), *(queue_name(Queue.HELD, route) for route in names)]
 
 
