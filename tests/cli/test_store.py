@@ -81,7 +81,7 @@ def _work(store: Store, number: int, steps: tuple[str, ...] = ("inventory", "pay
             flow_id="f",
             attempt=1,
             fence=number,
-            idempotency_key=f"{number}-{step}",
+            idempotency_key=f"keyhash#{position(1, str(number))}#0#{step}",
             deadline_ms=0,
         )
         ledger.record(Event.from_attributes(_event(number)), context, time.time_ns() // 1_000_000)

@@ -15,6 +15,7 @@ from keyturn.adapters.open_items import Kind
 from keyturn.core import commands as ask
 from keyturn.core.route import Routes
 from keyturn.core.state import Phase
+from keyturn.shell.hold_routes import hold_route
 from keyturn.shell.operate import hold, resume
 from keyturn.shell.platform import Platform
 from keyturn.shell.sweep import sweep
@@ -187,8 +188,8 @@ def test_what_waits_for_a_held_route_or_key_is_renewed() -> None:
     world.put("own")
     world.settle()
     hold(world.platform, "own", ask.Operator("sam", "wait"))
+    hold_route(world.platform, "skip", ask.Operator("sam", "wait"))
     for key, kind in (("own", "standard"), ("route", "skip")):
-        world.platform.controls.table.put_many([{"pk": "control", "sk": "hold#route#skip", "status": "held"}])
         world.now_ms += 1_500
         world.put(key, kind)
         world.deliver()
