@@ -1,0 +1,123 @@
+"""What replays read and write: the plan, the stream again, step results of several generations, a whole table."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+
+from keyturn.adapters.keys import partition
+from keyturn.adapters.log import EventLog, place_of
+from keyturn.adapters.past_steps import PastSteps
+from keyturn.adapters.replays import ReplayStore
+from keyturn.adapters.steps import StepResult, StepStore
+from keyturn.adapters.stream_reader import Mark, StreamReader
+from keyturn.adapters.table import Table
+from keyturn.core.log_entry import LogEntry
+from keyturn.core.positions import position
+from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
+from keyturn.core.replay_plan import Fate, Outcome, PlannedKey, Selection, Tally
+from keyturn.core.state import Span
+from keyturn.errors import JobChanged
+
+ONE, TWO, THREE = (position(1, str(number)) for number in (1, 2, 3))
+JOB = ReplayJob(
+    "r",
+    JobState.APPLYING,
+    Source.STREAM,
+    Selection(from_ms=5, type="shop.*", outcome=Outcome.RETRIED, to_position=TWO),
+    Act("sam", "why", 1_000),
+    applied=Act("kim", "go", 2_000),
+    cursor="x",
+    tally=Tally(keys=2, events=3),
+    counts={Fate.DONE: 1},
+    passing={Fate.APPLIED: 2},
+    busy_until_ms=9,
+)
+PLANNED = PlannedKey(
+    "k", Fate.PLANNED, ONE, THREE, (Span(ONE, TWO),), 2, 1, 7, THREE, 4, 5, ("a", "b"), "f", Tally(events=2), "held"
+)
+
+
+def test_a_job_comes_back_as_it_was_written(table: Table) -> None:
+    store = ReplayStore(table)
+    created = store.create(JOB)
+    assert store.load("r") == created == replace(JOB, revision=1)
+    assert store.listed() == [created]
+    assert store.load("other") is None
+
+
+def test_of_two_who_change_a_job_one_is_told(table: Table) -> None:
+    store = ReplayStore(table)
+    created = store.create(JOB)
+    store.save(created)
+    with pytest.raises(JobChanged, match="replay r was changed"):
+        store.save(replace(created, rate=1))
+
+
+def test_keys_come_back_in_the_plans_order_page_by_page(table: Table) -> None:
+    store = ReplayStore(table)
+    keys = [PLANNED, *(PlannedKey(f"k{number}") for number in range(4))]
+    store.write_keys(JOB, keys)
+    first = store.keys("r", "", 3)
+    rest = store.keys("r", first[-1][0])
+    assert sorted((one for _, one in first + rest), key=lambda one: one.key) == sorted(keys, key=lambda one: one.key)
+    assert store.named("r", ["k", "nobody"]) == {"k": PLANNED}
+
+
+def test_spans_beyond_the_first_rewind_stand_apart(table: Table) -> None:
+    store = ReplayStore(table)
+    store.write_spans(JOB, "k", [PLANNED.spans, (Span(THREE, THREE),)])
+    assert store.spans("r", PLANNED, 0) == PLANNED.spans
+    assert store.spans("r", PLANNED, 1) == (Span(THREE, THREE),)
+
+
+def test_steps_of_all_generations_count_and_none_makes_a_run_look_long(table: Table) -> None:
+    steps = StepStore(table, 100)
+    for generation, place, step, began_ms in (
+        (0, ONE, "a", 1_000),
+        (0, ONE, "b", 1_200),
+        (1, ONE, "a", 900_000),
+        (0, THREE, "a", 1),
+    ):
+        steps.store("k", generation, StepResult(place, step, {}, 1, 1, "e", began_ms, began_ms + 100))
+    found = PastSteps(table).stored("k", ONE, TWO)
+    assert {place: (one.steps, one.took_ms) for place, one in found.items()} == {ONE: (frozenset({"a", "b"}), 300)}
+
+
+def test_a_scan_finds_the_events_that_may_be_selected(table: Table) -> None:
+    log = EventLog(table, 100)
+    entries = [LogEntry(place, name, "f", at, b"{}") for place, name, at in ((ONE, "x.1", 1), (TWO, "y", 2))]
+    log.write((("k", entry) for entry in entries), 0)
+    table.put_many([{"pk": partition("k"), "sk": "id#1"}])
+    everything = log.scan(Selection(route="r"), "")
+    assert (everything.scanned, everything.after) == (3, "")
+    assert [place_of(item) for item in everything.items] == [("k", ONE), ("k", TWO)]
+    assert [place_of(item) for item in log.scan(Selection(type="x.*"), "").items] == [("k", ONE)]
+    assert [place_of(item) for item in log.scan(Selection(from_ms=2, to_ms=2, flow_id="f"), "").items] == [("k", TWO)]
+
+
+@pytest.mark.usefixtures("aws")
+def test_the_stream_is_read_again_from_a_time_and_from_a_mark() -> None:
+    """All shards, one after the other; what came before the time is left out."""
+    client: Any = boto3.client("kinesis")
+    client.create_stream(StreamName="s", ShardCount=2)
+    reader = StreamReader(lambda _service: client, "s")
+    client.put_record(StreamName="s", PartitionKey="early", Data=b"early")
+    time.sleep(1.1)  # the emulator's arrival times are of whole seconds
+    since_ms = int(time.time()) * 1_000
+    for number in range(6):
+        client.put_record(StreamName="s", PartitionKey=f"k{number}", Data=b"late")
+    until_ms = since_ms + 60_000
+    pieces = list(reader.read(since_ms, until_ms, Mark()))
+    keys = [one["kinesis"]["partitionKey"] for records, _ in pieces for one in records]
+    assert sorted(keys) == [f"k{number}" for number in range(6)]
+    (last, mark) = pieces[-1]
+    assert list(reader.read(since_ms, until_ms, Mark.parse(str(mark)))) == []
+    before = last[0]["kinesis"]["sequenceNumber"]
+    again = list(reader.read(since_ms, until_ms, Mark(mark.shard, before)))
+    assert [one for records, _ in again for one in records] == list(last[1:])
+    assert reader.retention_ms() == 24 * 3_600_000
