@@ -29,7 +29,9 @@ Profile = Annotated[str | None, typer.Option("--profile", help="A stack on AWS: 
 EndpointUrl = Annotated[str | None, typer.Option("--endpoint-url", help="Another emulator's address.")]
 AsOutput = Annotated[Output, typer.Option("--output", help="text for people, json for programs.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask before changing anything.")]
-Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; recorded with who and when.")]
+Reason = Annotated[str, typer.Option("--reason", "--because", "-r", help="Why; recorded with who and when.")]
+"""`--because` says why in every command; where there is nothing to select by reason, `--reason` does too."""
+
 
 REASON_CHARACTERS_MAX: Final = 500
 
