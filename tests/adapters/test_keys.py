@@ -55,6 +55,7 @@ states = st.builds(
     hold=st.none() | st.builds(Hold, times, texts, texts),
     held_route=st.just("") | texts,
     replay=st.none() | replays,
+    missing=counts,
     last_replay=st.just("") | texts,
 )
 

@@ -166,6 +166,22 @@ class TestLostEvents:
         world.check()
         assert set(steps_of(world, second)) == set(STEPS)
 
+    def test_one_that_is_lost_between_others_is_told_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The others run; the key's counts tell what never came up, and the metric rings."""
+        world = OperatedWorld()
+        world.put("k")
+        world.deliver()
+        lost, last = world.put("k"), world.put("k")
+        world.deliver()
+        self.lose(world, lost)
+        world.settle()
+        state = world.state("k")
+        assert (state.phase, state.cursor, state.admitted, state.finished, state.missing) == (Phase.IDLE, last, 3, 3, 1)
+        world.put("k")
+        world.settle()
+        assert world.state("k").missing == 1
+        assert [record.message for record in caplog.records].count("events missing") == 1
+
     def test_a_skip_passes_over_what_is_lost(self) -> None:
         world = OperatedWorld()
         world.put("k")

@@ -50,7 +50,9 @@ def key_lines(story: KeyStory, *, results: bool) -> Iterator[Line]:
 def _state_rows(state: KeyState, now_ms: int) -> Iterator[list[str]]:
     yield ["cursor", state.cursor or "before its first event"]
     yield ["tail", state.tail or "no event yet"]
-    yield ["events", f"{state.finished:,} of {counted(state.admitted, 'event')} finished, {pending(state):,} pending"]
+    missing = f", {state.missing:,} of them missing from the log" if state.missing else ""
+    done = f"{state.finished:,} of {counted(state.admitted, 'event')} finished{missing}"
+    yield ["events", f"{done}, {pending(state):,} pending"]
     run = state.run
     if run is not None:
         yield ["run", f"{counted(run.slice.count, 'event')} from {run.slice.first}"]

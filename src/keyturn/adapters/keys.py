@@ -110,6 +110,7 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "hold": asdict(state.hold) if state.hold else None,
         "held_route": state.held_route or None,
         "replay": _encode_replay(state.replay) if state.replay else None,
+        "missing": state.missing or None,
         "last_replay": state.last_replay or None,
     }
 
@@ -136,6 +137,7 @@ def decode_state(key: str, item: Item) -> KeyState:
         hold=_decode_hold(item["hold"]) if "hold" in item else None,
         held_route=item.get("held_route", ""),
         replay=_decode_replay(item["replay"]) if "replay" in item else None,
+        missing=item.get("missing", 0),
         last_replay=item.get("last_replay", ""),
     )
 

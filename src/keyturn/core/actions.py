@@ -51,6 +51,7 @@ class Count(StrEnum):
     WAITING = "Waiting"
     HELD = "Held"
     PARKED = "Parked"
+    MISSING = "EventsMissing"
     DEAD_LETTERED = "DeadLettered"
 
 

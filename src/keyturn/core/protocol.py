@@ -455,8 +455,7 @@ def _pending_since(state: KeyState, following: ask.Next | None) -> KeyState:
 def _go_on(state: KeyState, following: ask.Next | None, now_ms: int, rules: Rules) -> Transition:
     """Let a key without a run start its next one, wait for its turn, or be idle."""
     if not state.has_pending:
-        idle = replace(state, phase=Phase.IDLE, waits_for=None, held_route="", turn=0)
-        return Transition(idle, actions=_slot_given_up(state))
+        return _rest(state)
     if state.hold is not None or (following is not None and following.is_held):
         return _wait_for_release(state, following, now_ms)
     if now_ms < state.not_before_ms:
@@ -466,10 +465,26 @@ def _go_on(state: KeyState, following: ask.Next | None, now_ms: int, rules: Rule
     return _start(state, following, now_ms, rules)
 
 
+def _rest(state: KeyState) -> Transition:
+    """Let a key be idle. What was admitted and never came up in a slice isn't in the log any more: told once."""
+    missing = max(0, state.admitted - state.finished)
+    idle = replace(
+        state,
+        phase=Phase.IDLE,
+        waits_for=None,
+        held_route="",
+        turn=0,
+        finished=state.finished + missing,
+        missing=state.missing + missing,
+    )
+    told = (Emit(Count.MISSING, missing),) if missing else ()
+    return Transition(idle, actions=(*_slot_given_up(state), *told))
+
+
 def _queue(state: KeyState, now_ms: int) -> Transition:
     """Let a key that had no slot wait for its turn, by what it waits for next."""
     if not state.has_pending:
-        return Transition(replace(state, phase=Phase.IDLE, waits_for=None, held_route=""))
+        return _rest(state)
     if state.hold is not None:
         return _wait_for_release(state, None, now_ms)
     if now_ms < state.not_before_ms:

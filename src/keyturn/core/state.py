@@ -140,6 +140,8 @@ class KeyState:
     held_route: str = ""
     """The held route that a key waits for; empty when the hold is its own."""
     replay: Replay | None = None
+    missing: int = 0
+    """Admitted events that the log didn't hold when their turn came, later ones being there."""
     last_replay: str = ""
     """The replay that was asked for last, by its id: asking for it again changes nothing. Of those before it, the
     records of operations tell."""

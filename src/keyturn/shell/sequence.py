@@ -6,7 +6,7 @@ from typing import Any
 
 from keyturn.adapters import telemetry
 from keyturn.core import commands as ask
-from keyturn.core.actions import RecordAttempt
+from keyturn.core.actions import Count, Emit, RecordAttempt
 from keyturn.core.answers import Verdict, read_steps
 from keyturn.core.commands import Ending, Outcome
 from keyturn.core.run_header import RunHeader
@@ -33,6 +33,7 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     refusal = applied.transition.refusal
     if refusal is None:
         _report(platform, header, verdict.ending)
+        _tell_missing(applied, fields)
     outcome = _outcome(applied, verdict.ending)
     telemetry.logger().info(
         # Not the reason: a worker's message may quote its event. The attempt record keeps it.
@@ -40,6 +41,14 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         extra=fields | {"outcome": outcome, "clean": verdict.ending.clean},
     )
     return {"outcome": outcome, "refusal": refusal}
+
+
+def _tell_missing(applied: Applied, fields: Mapping[str, object]) -> None:
+    missing = sum(
+        one.value for one in applied.transition.actions if isinstance(one, Emit) and one.count is Count.MISSING
+    )
+    if missing:
+        telemetry.logger().error("events missing", extra=dict(fields) | {"missing": missing})
 
 
 def _finish_command(
