@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import islice
 from typing import Final
 
@@ -16,9 +17,9 @@ from keyturn_cli.looking.queues import listed
 from keyturn_cli.looking.stack import StackReader
 from keyturn_cli.looking.wording import argument
 from keyturn_cli.options import target_of
+from keyturn_cli.target import AwsOptions
 
 _OFFERED_MAX: Final = 50
-_OPTIONS: Final = ("stack_name", "region", "profile", "endpoint_url")
 
 
 def parked_keys(context: typer.Context, incomplete: str) -> list[str]:
@@ -27,8 +28,12 @@ def parked_keys(context: typer.Context, incomplete: str) -> list[str]:
     Those that a shell would want quoted are left out: it would take them apart.
     """
     try:
-        reader = StackReader.of(target_of(*(context.params.get(name) for name in _OPTIONS)))
+        reader = StackReader.of(target_of(_where(context)))
         marks = islice(listed(reader, [Queue.PARKED]), _OFFERED_MAX)
         return [mark.key for mark in marks if mark.key.startswith(incomplete) and argument(mark.key) == mark.key]
     except (CliError, LocalError, KeyturnError, ClientError, BotoCoreError):
         return []
+
+
+def _where(context: typer.Context) -> AwsOptions:
+    return AwsOptions(**{field.name: context.params.get(field.name) for field in fields(AwsOptions)})

@@ -11,19 +11,17 @@ import typer
 from keyturn_cli.operator import operate
 from keyturn_cli.options import (
     AsOutput,
-    EndpointUrl,
     Output,
-    Profile,
     Reason,
-    Region,
-    StackName,
     Yes,
     checked_reason,
     confirm,
+    on_stack,
     show,
     target_of,
 )
 from keyturn_cli.parked import describe
+from keyturn_cli.target import AwsOptions
 
 Key = Annotated[str | None, typer.Argument(help="The ordering key, as it was put into the stream.")]
 OfRoute = Annotated[str | None, typer.Option("--route", help="A route, by its name in routes.json.")]
@@ -40,6 +38,7 @@ class _Subject:
     request: Mapping[str, str]
 
 
+@on_stack
 def hold(
     reason: Reason,
     key: Key = None,
@@ -47,22 +46,21 @@ def hold(
     everything: Everything = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Let a key, a route or everything start no run until it is released; what comes for it waits.
 
     Example: keyturn hold --route order-paid --reason "the card service is being mended"
     """
     subject, told = _subject(key, route, everything=everything), checked_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     confirm(f"Hold {subject.named} at {target.where}?", yes=yes)
     done = operate(target, f"hold-{subject.command}", told, **subject.request)
     show(output, done, lambda screen: screen.line(f"Held {subject.named}: {_standing(done)}. {_afterwards(done)}."))
 
 
+@on_stack
 def release(
     reason: Reason,
     key: Key = None,
@@ -73,10 +71,8 @@ def release(
     ] = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Let a held key, route or everything go on: some keys at once, twice as many each second.
 
@@ -85,7 +81,7 @@ def release(
     if close_breaker and route is None:
         raise typer.BadParameter("it goes with --route only", param_hint="--close-breaker")
     subject, told = _subject(key, route, everything=everything), checked_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     confirm(f"Release {subject.named}{' and close its breaker' if close_breaker else ''} at {target.where}?", yes=yes)
     more = {"closes_breaker": True} if close_breaker else {}
     done = operate(target, f"release-{subject.command}", told, **subject.request, **more)

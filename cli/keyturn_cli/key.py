@@ -13,7 +13,8 @@ from keyturn_cli.looking.run_page import run_document, run_lines
 from keyturn_cli.looking.runs import read_run
 from keyturn_cli.looking.stack import StackReader
 from keyturn_cli.looking.story import read_story
-from keyturn_cli.options import AsOutput, EndpointUrl, Output, Profile, Region, StackName, show, target_of
+from keyturn_cli.options import AsOutput, Output, on_stack, show, target_of
+from keyturn_cli.target import AwsOptions
 
 EVENTS_MAX: Final = 1_000
 
@@ -24,22 +25,21 @@ Key = Annotated[
 Results = Annotated[bool, typer.Option("--results", help="Show what the steps returned too.")]
 
 
+@on_stack
 def key(
     key: Key,
     events: Annotated[int, typer.Option(min=1, max=EVENTS_MAX, help="How many of the log's events to show.")] = 20,
     before: Annotated[str, typer.Option(help="Show the events before this position.")] = "",
     results: Results = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Show one key whole: what it does and why, what you can do, its log with attempts and steps.
 
     Example: keyturn key order-1001
     """
-    reader = StackReader.of(target_of(stack_name, region, profile, endpoint_url))
+    reader = StackReader.of(target_of(where))
     place = read_position(before, int(reader.settings["STREAM_EPOCH"])) if before else ""
     story = read_story(reader, key, events=events, before=place)
     show(
@@ -49,6 +49,7 @@ def key(
     )
 
 
+@on_stack
 def run(
     key: Key,
     which: Annotated[
@@ -56,16 +57,14 @@ def run(
     ] = "",
     results: Results = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Show one run of a key: its events, each attempt with its end and reason, its steps; by default the last run.
 
     Example: keyturn run order-1001
     """
-    reader = StackReader.of(target_of(stack_name, region, profile, endpoint_url))
+    reader = StackReader.of(target_of(where))
     story = read_run(reader, key, which)
     show(
         output,

@@ -15,24 +15,24 @@ from keyturn_cli.looking.queues import Listed, Mark
 from keyturn_cli.looking.stack import StackReader
 from keyturn_cli.looking.times import since
 from keyturn_cli.looking.wording import aligned, argument, quoted
-from keyturn_cli.options import AsOutput, EndpointUrl, Output, Profile, Region, StackName, show, target_of
+from keyturn_cli.options import AsOutput, Output, on_stack, show, target_of
 from keyturn_cli.screen import Line
+from keyturn_cli.target import AwsOptions
 
 LIMIT_MAX: Final = 1_000
 _IDLE: Final = "Idle keys aren't listed, since they aren't indexed; look at one: keyturn key KEY"
 _HEADINGS: Final = ("KEY", "PHASE", "SINCE", "PENDING", "ROUTE", "ATTEMPT", "WHY")
 
 
+@on_stack
 def keys(
     phase: Annotated[Listed | None, typer.Option(help="Only these; else all that aren't idle.")] = None,
     route: Annotated[str, typer.Option(help="Only keys whose run, or next event, is this route's.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="How many keys to list.")] = 50,
     after: Annotated[str, typer.Option(help="Go on behind the page that printed this token.")] = "",
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """List keys by phase, those that wait longest first. Idle keys aren't indexed, so they aren't listed.
 
@@ -46,7 +46,7 @@ def keys(
         return
     listing = _listing(phase, route)
     mark = Mark.read(after, listing) if after else None
-    reader = StackReader.of(target_of(stack_name, region, profile, endpoint_url))
+    reader = StackReader.of(target_of(where))
     page = read_page(reader, phase, route=route, limit=limit, after=mark)
     now_ms = reader.clock()
     token = page.after.token(listing) if page.after else None

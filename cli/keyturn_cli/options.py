@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import wraps
+from inspect import Signature, signature
 from typing import Annotated, Any, Final
 
 import typer
@@ -36,10 +38,37 @@ Reason = Annotated[str, typer.Option("--reason", "--because", "-r", help="Why; r
 REASON_CHARACTERS_MAX: Final = 500
 
 
-def target_of(stack_name: str | None, region: str | None, profile: str | None, endpoint_url: str | None) -> Target:
+def on_stack(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which stack it is about; it gets them as its `where`."""
+
+    @wraps(command)
+    def with_options(**given: Any) -> None:
+        options = {name: given.pop(name) for name in _STACK_OPTIONS}
+        command(where=AwsOptions(**options), **given)
+
+    own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "where"]
+    parameters = [*own, *_STACK_OPTIONS.values()]
+    seen: Any = with_options  # by typer, which reads both
+    seen.__signature__ = Signature(parameters)
+    seen.__annotations__ = {one.name: one.annotation for one in parameters}
+    return with_options
+
+
+def _stack_options(
+    *,
+    stack_name: StackName = None,
+    region: Region = None,
+    profile: Profile = None,
+    endpoint_url: EndpointUrl = None,
+) -> None: ...
+
+
+_STACK_OPTIONS: Final = signature(_stack_options, eval_str=True).parameters
+
+
+def target_of(where: AwsOptions) -> Target:
     """The stack that a command's options name. Raises NoTarget."""
-    options = AwsOptions(stack_name=stack_name, region=region, profile=profile, endpoint_url=endpoint_url)
-    return find_target(options, local_settings())
+    return find_target(where, local_settings())
 
 
 def show(output: Output, content: Mapping[str, Any], text: Callable[[Screen], None]) -> None:

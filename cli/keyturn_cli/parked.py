@@ -11,61 +11,57 @@ from keyturn_cli.completion import parked_keys
 from keyturn_cli.operator import operate
 from keyturn_cli.options import (
     AsOutput,
-    EndpointUrl,
     Output,
-    Profile,
     Reason,
-    Region,
-    StackName,
     Yes,
     checked_reason,
     confirm,
+    on_stack,
     show,
     target_of,
 )
+from keyturn_cli.target import AwsOptions
 
 Key = Annotated[
     str, typer.Argument(help="The ordering key, as it was put into the stream.", autocompletion=parked_keys)
 ]
 
 
+@on_stack
 def resume(
     key: Key,
     reason: Reason,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do its finished steps again too.")] = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Try the failed run of a parked key again; steps that are done aren't done again.
 
     Example: keyturn resume order-1001 --reason "card service is back"
     """
     told = checked_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     confirm(f"Resume key {key!r}{' from its first step' if fresh else ''} at {target.where}?", yes=yes)
     _show(output, operate(target, "resume", told, key=key, is_fresh=fresh), "resumed")
 
 
+@on_stack
 def skip(
     key: Key,
     reason: Reason,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Dead-letter what a parked key failed at, and let it go on behind that.
 
     Example: keyturn skip order-1001 --reason "customer was refunded by hand"
     """
     told = checked_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     confirm(f"Give up the failed run of key {key!r} at {target.where}?", yes=yes)
     _show(output, operate(target, "skip", told, key=key), "skipped its failed run")
 

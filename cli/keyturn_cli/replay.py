@@ -21,15 +21,12 @@ from keyturn_cli.moments import moment_ms
 from keyturn_cli.operator import operate
 from keyturn_cli.options import (
     AsOutput,
-    EndpointUrl,
     Output,
-    Profile,
     Reason,
-    Region,
-    StackName,
     Yes,
     checked_reason,
     confirm,
+    on_stack,
     show,
     target_of,
 )
@@ -44,7 +41,7 @@ from keyturn_cli.replay_text import (
     selected,
 )
 from keyturn_cli.screen import Screen
-from keyturn_cli.target import Target
+from keyturn_cli.target import AwsOptions, Target
 
 app = typer.Typer(help="Run finished events again: plan, then apply.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -59,6 +56,7 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait for it; it g
 
 
 @app.command()
+@on_stack
 def plan(
     key: Annotated[list[str] | None, typer.Option("--key", "-k", help="An ordering key; may be repeated.")] = None,
     keys_file: Annotated[Path | None, typer.Option(help="A file of keys, one a line.")] = None,
@@ -84,10 +82,8 @@ def plan(
     no_wait: NoWait = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Work out what a replay would do. Nothing is run before it is applied.
 
@@ -101,7 +97,7 @@ def plan(
 
       keyturn replay plan --outcome dead-lettered
     """
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     now_ms = time.time_ns() // 1_000_000
     subject = {
         "keys": [*(key or ()), *_keys_of(keys_file)],
@@ -129,16 +125,15 @@ def plan(
 
 
 @app.command()
+@on_stack
 def apply(
     replay: JobId,
     reason: Reason,
     no_wait: NoWait = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Do exactly what a plan says, on the current version of the workflows.
 
@@ -147,7 +142,7 @@ def apply(
     Example: keyturn replay apply 20261125-021500-ab12 --reason "bad deploy of 02:00"
     """
     told = checked_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     job = _load(target, replay)
     tally = job.tally
     confirm(f"Run {tally.events:,} events of {tally.keys:,} keys again at {target.where}?", yes=yes)
@@ -156,23 +151,22 @@ def apply(
 
 
 @app.command()
+@on_stack
 def cancel(
     replay: JobId,
     reason: Reason,
     no_wait: NoWait = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Call a replay off: runs that are under way end, no other one begins.
 
     Example: keyturn replay cancel 20261125-021500-ab12 --reason "wrong day"
     """
     told = checked_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     _load(target, replay)
     confirm(f"Call replay {replay} off at {target.where}?", yes=yes)
     operate(target, "replay-cancel", told, id=replay)
@@ -180,34 +174,32 @@ def cancel(
 
 
 @app.command()
+@on_stack
 def status(
     replay: JobId,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Show a replay: its plan, how far it is, and the keys that didn't go through.
 
     Example: keyturn replay status 20261125-021500-ab12
     """
-    _show(target_of(stack_name, region, profile, endpoint_url), replay, output)
+    _show(target_of(where), replay, output)
 
 
 @app.command("list")
+@on_stack
 def list_replays(
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """List the replays of the last 90 days, the latest first.
 
     Example: keyturn replay list
     """
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     jobs = _store(target).listed()
 
     def lines(screen: Screen) -> None:

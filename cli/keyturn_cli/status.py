@@ -15,20 +15,19 @@ from keyturn_cli.looking.overview import Overview, read_overview
 from keyturn_cli.looking.stack import StackReader
 from keyturn_cli.looking.status_page import status_document, status_lines
 from keyturn_cli.looking.wording import one_line
-from keyturn_cli.options import AsOutput, EndpointUrl, Output, Profile, Region, StackName, show, target_of
+from keyturn_cli.options import AsOutput, Output, on_stack, show, target_of
 from keyturn_cli.screen import Screen
-from keyturn_cli.target import Target
+from keyturn_cli.target import AwsOptions, Target
 
 _REFRESH_S: Final = 2.0
 
 
+@on_stack
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 seconds, until Ctrl-C.")] = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Show how the stack stands: keys by phase, runs in flight, what is oldest, what needs a person.
 
@@ -36,7 +35,7 @@ def status(
     """
     if watch and output is Output.JSON:
         raise typer.BadParameter("--watch is for people: leave it out to get one JSON document")
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     overview = read_overview(StackReader.of(target))
     if watch:
         _watch(target, overview, Screen())

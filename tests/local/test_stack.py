@@ -22,6 +22,7 @@ OUTPUTS = [
     "DispatcherFunctionName",
     "SequencerFunctionName",
     "WatchdogFunctionName",
+    "OperatorFunctionName",
 ]
 
 TEMPLATE = """

@@ -14,18 +14,15 @@ from keyturn_cli.doctor.examine import examine
 from keyturn_cli.doctor.finding import Finding, Verdict
 from keyturn_cli.options import (
     AsOutput,
-    EndpointUrl,
     Output,
-    Profile,
-    Region,
-    StackName,
     Yes,
     confirm,
+    on_stack,
     show,
     target_of,
 )
 from keyturn_cli.screen import Screen
-from keyturn_cli.target import Target
+from keyturn_cli.target import AwsOptions, Target
 
 _STYLES: Final = {
     Verdict.OK: "green",
@@ -40,6 +37,7 @@ _READ_UNIT_BYTES: Final = 8_192
 """One read unit, eventually consistent."""
 
 
+@on_stack
 def doctor(
     canary: Annotated[
         bool, typer.Option("--canary/--no-canary", help="Put one event into the stream, under a key of its own.")
@@ -50,10 +48,8 @@ def doctor(
     ] = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Check a deployed stack from end to end; say what to do about each thing that isn't as it must be.
 
@@ -61,7 +57,7 @@ def doctor(
 
     Example: keyturn doctor --region eu-west-1 --no-canary
     """
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     if thorough:
         confirm(f"Scan the state table: {_cost(target)}. Go on?", yes=yes)
     examined = Examination(target, Options(canary, limit, thorough))

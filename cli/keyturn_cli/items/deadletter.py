@@ -16,17 +16,14 @@ from keyturn_cli.items.listing import print_one, print_page
 from keyturn_cli.items.options import After, All, Because, Data, Id, Ids, Limit
 from keyturn_cli.options import (
     AsOutput,
-    EndpointUrl,
     Output,
-    Profile,
-    Region,
-    StackName,
     Yes,
     checked_reason,
     confirm,
+    on_stack,
     target_of,
 )
-from keyturn_cli.target import Target
+from keyturn_cli.target import AwsOptions, Target
 
 app = typer.Typer(help="Events that were given up.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -36,45 +33,44 @@ ByReason = Annotated[str | None, typer.Option("--reason", help="Only those whose
 
 
 @app.command("list")
+@on_stack
 def list_(
     reason: ByReason = None,
     limit: Limit = 20,
     after: After = None,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """List the events that were given up and are open, the first given up first.
 
     Example: keyturn deadletter list --reason "no such card"
     """
-    items = _items(target_of(stack_name, region, profile, endpoint_url))
+    items = _items(target_of(where))
     print_page(items, _COLUMNS, output, reason=reason, limit=limit, after=after)
 
 
 @app.command()
+@on_stack
 def show(
     id_: Id,
     data: Data = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Show one: why it was given up, what its key does now, and with --data the event.
 
     Example: keyturn deadletter show 20260105-k3f9x2ab7q4m --data
     """
-    items = _items(target_of(stack_name, region, profile, endpoint_url))
+    items = _items(target_of(where))
     (found,) = items.named([id_])
     state = KeyStore(items.store.table, index_buckets=1, index_rounding_ms=1).load(found.key)
     print_one(items, found, output, facts={"key is": state.phase.value}, raw=_event(items, found) if data else None)
 
 
 @app.command()
+@on_stack
 def redrive(
     because: Because,
     ids: Ids = None,
@@ -83,10 +79,8 @@ def redrive(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do their finished steps again too.")] = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Run given-up events again: a replay of just those, in order within a key; what is new waits behind it.
 
@@ -96,7 +90,7 @@ def redrive(
     Example: keyturn deadletter redrive 20260105-k3f9x2ab7q4m --because "card service is mended"
     """
     told = checked_reason(because, "--because")
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     found = _items(target).chosen(ids or [], reason, wants_all=every)
     keys = len({one.key for one in found})
     confirm(
@@ -107,6 +101,7 @@ def redrive(
 
 
 @app.command()
+@on_stack
 def discard(
     because: Because,
     ids: Ids = None,
@@ -114,17 +109,15 @@ def discard(
     every: All = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Close dead letters that nothing is to be done for. Each event stays in its key's log until its time to live ends.
 
     Example: keyturn deadletter discard --reason "no such card" --because "orders were cancelled by phone"
     """
     told = checked_reason(because, "--because")
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     found = _items(target).chosen(ids or [], reason, wants_all=every)
     confirm(f"Discard {DEAD_LETTERS.counted(len(found))} at {target.where}?", yes=yes)
     carry_out(target, DEAD_LETTERS, found, Order("discard", told, "discarded"), output)

@@ -15,17 +15,14 @@ from keyturn_cli.items.listing import print_one, print_page
 from keyturn_cli.items.options import After, All, Because, Data, Id, Ids, Limit
 from keyturn_cli.options import (
     AsOutput,
-    EndpointUrl,
     Output,
-    Profile,
-    Region,
-    StackName,
     Yes,
     checked_reason,
     confirm,
+    on_stack,
     target_of,
 )
-from keyturn_cli.target import Target
+from keyturn_cli.target import AwsOptions, Target
 
 app = typer.Typer(help="Records that can't be events.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -40,46 +37,45 @@ ByReason = Annotated[str | None, typer.Option("--reason", help=f"Only those set 
 
 
 @app.command("list")
+@on_stack
 def list_(
     reason: ByReason = None,
     limit: Limit = 20,
     after: After = None,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """List the records that are open, the oldest first.
 
     Example: keyturn quarantine list --reason data
     """
     _check_reason(reason)
-    items = _items(target_of(stack_name, region, profile, endpoint_url))
+    items = _items(target_of(where))
     print_page(items, _COLUMNS, output, reason=reason, limit=limit, after=after)
 
 
 @app.command()
+@on_stack
 def show(
     id_: Id,
     data: Data = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Show one record: what is wrong with it, and with --data what it holds.
 
     Example: keyturn quarantine show 20260105-k3f9x2ab7q4m --data
     """
-    items = _items(target_of(stack_name, region, profile, endpoint_url))
+    items = _items(target_of(where))
     (found,) = items.named([id_])
     raw = raw_of(items.payloads, items.store.table.get(*found.place) or {}) if data else None
     print_one(items, found, output, facts={}, raw=raw)
 
 
 @app.command()
+@on_stack
 def redrive(
     because: Because,
     ids: Ids = None,
@@ -88,10 +84,8 @@ def redrive(
     force: Annotated[bool, typer.Option("--force", help="Put those too that are still no events.")] = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Put records into the stream again, each under its key, in their old order within it.
 
@@ -102,7 +96,7 @@ def redrive(
     """
     told = checked_reason(because, "--because")
     _check_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     found = _items(target).chosen(ids or [], reason, wants_all=every)
     keys = len({one.key for one in found})
     confirm(
@@ -113,6 +107,7 @@ def redrive(
 
 
 @app.command()
+@on_stack
 def discard(
     because: Because,
     ids: Ids = None,
@@ -120,10 +115,8 @@ def discard(
     every: All = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Close records that nothing is to be done for. They can be shown until their time to live ends.
 
@@ -131,7 +124,7 @@ def discard(
     """
     told = checked_reason(because, "--because")
     _check_reason(reason)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     found = _items(target).chosen(ids or [], reason, wants_all=every)
     confirm(f"Discard {QUARANTINED.counted(len(found))} at {target.where}?", yes=yes)
     carry_out(target, QUARANTINED, found, Order("discard", told, "discarded"), output)

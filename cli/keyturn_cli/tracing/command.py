@@ -16,17 +16,14 @@ from keyturn_cli.errors import CliError
 from keyturn_cli.looking.times import as_json
 from keyturn_cli.options import (
     AsOutput,
-    EndpointUrl,
     Output,
-    Profile,
-    Region,
-    StackName,
     Yes,
     confirm,
+    on_stack,
     show,
     target_of,
 )
-from keyturn_cli.target import Target
+from keyturn_cli.target import AwsOptions, Target
 from keyturn_cli.tracing.find import Finder, Scan, Wanted
 from keyturn_cli.tracing.items import Items
 from keyturn_cli.tracing.logs import Logs
@@ -38,6 +35,7 @@ from keyturn_cli.tracing.telling import Item
 from keyturn_cli.tracing.text import print_story
 
 
+@on_stack
 def trace(
     event: Annotated[str, typer.Argument(help="A flow id, or a CloudEvent's id (then with --key or --source).")],
     key: Annotated[str, typer.Option("--key", "-k", help="The event's ordering key: found at once then.")] = "",
@@ -49,10 +47,8 @@ def trace(
     scan: Annotated[bool, typer.Option("--scan", help="Read the whole state table if need be; asks first.")] = False,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
-    stack_name: StackName = None,
-    region: Region = None,
-    profile: Profile = None,
-    endpoint_url: EndpointUrl = None,
+    *,
+    where: AwsOptions,
 ) -> None:
     """Tell the story of one event: put, admitted, waiting, each attempt and step, parked, done; gaps, and log lines.
 
@@ -60,7 +56,7 @@ def trace(
     """
     at_ms = now_ms()
     since_ms = at_ms - span_ms(since)
-    target = target_of(stack_name, region, profile, endpoint_url)
+    target = target_of(where)
     finder = Finder(Items.of(target), Logs.of(target, _busy), at_ms, since_ms)
     story = finder.story(Wanted(event, key, source), _scan_of(target, yes=yes) if scan else None)
     if html is not None:
