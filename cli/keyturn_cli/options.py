@@ -43,7 +43,7 @@ def on_stack(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_options(**given: Any) -> None:
-        options = {name: given.pop(name) for name in _STACK_OPTIONS}
+        options = {name: given.pop(name, None) for name in _STACK_OPTIONS}
         command(where=AwsOptions(**options), **given)
 
     own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "where"]
