@@ -31,13 +31,17 @@ class ScriptedLambda:
     """Answers as the case says, attempt by attempt, and keeps what it was asked."""
 
     def __init__(self, case: Case) -> None:
+        self.name = uuid4().hex[:8]
         self._responses = case.responses_by_state
         self._lock = Lock()
         self._attempts: Counter[tuple[str, Any]] = Counter()
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
     def invoke(self, *, FunctionName: str, Payload: bytes, **_: Any) -> dict[str, Any]:  # noqa: N803 - boto3's names
-        state, payload = FunctionName.rpartition(":")[2], json.loads(Payload)
+        owner, state = FunctionName.rpartition(":")[2].split("-", 1)
+        payload: dict[str, Any] = json.loads(Payload)
+        if owner != self.name:
+            return _answer({})  # a thread that another case's execution left behind: moto ends none of them
         with self._lock:
             self.calls.append((state, payload))
             attempt = self._attempts[state, payload.get("line")]
@@ -46,6 +50,10 @@ class ScriptedLambda:
         if "Throw" in response:
             return _throw(response["Throw"]["Error"])
         return _answer(response["Return"]["Payload"])
+
+    def arn(self, function: str) -> str:
+        """Name a function of this case alone."""
+        return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}-{function}"
 
     @property
     def tries(self) -> Mapping[str, int]:
@@ -98,7 +106,7 @@ def run(workflow: Mapping[str, Any], fake: ScriptedLambda, monkeypatch: pytest.M
     monkeypatch.setattr(_LAMBDA, lambda **_: fake)
     client = boto3.client("stepfunctions", region_name=REGION)
     machine = client.create_state_machine(
-        name="workflow", definition=deployable(workflow, arn, TIMEOUT_S), roleArn=ROLE
+        name=f"workflow-{fake.name}", definition=deployable(workflow, fake.arn, TIMEOUT_S), roleArn=ROLE
     )
     execution = client.start_execution(
         stateMachineArn=machine["stateMachineArn"], name=uuid4().hex, input=json.dumps(RUN_INPUT)
@@ -109,10 +117,6 @@ def run(workflow: Mapping[str, Any], fake: ScriptedLambda, monkeypatch: pytest.M
         time.sleep(0.02)
     sequenced = fake.payloads("Sequence")
     return Outcome(status, sequenced[0] if sequenced else {}, fake.tries)
-
-
-def arn(function: str) -> str:
-    return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{function}"
 
 
 @pytest.mark.usefixtures("aws")
