@@ -42,7 +42,7 @@ invoke: setup ## run one function in a container, by sam local invoke: make invo
 	$(BIN)/keyturn invoke "$(NAME)" $(if $(EVENT),--event "$(EVENT)") -- $(ARGS)
 
 test: setup-dev ## run all tests
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev lint ## format, lint, types, state machines, template, fast tests
 	$(PYTEST) -m "not engine" -q $(ARGS)
