@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
 
 from keyturn.core.protocol import NO_ROUTE
@@ -18,6 +17,9 @@ from keyturn.shell.sequence import sequence
 from keyturn.shell.work import work
 from tests.shell.faults import Fault
 from tests.shell.world import STEPS, WORKER_TIMEOUT_MS, World
+
+SERVICES = ("models", "moto")
+"""Both, since these touch every store."""
 
 
 def only(world: World, key: str = "k") -> Any:
@@ -127,7 +129,7 @@ class TestDispatcher:
         world = World(archive_bucket="archive")
         places = [world.put("k"), world.put("other", text="x" * 200_000)]
         world.put_raw("k", b"nonsense")
-        s3 = boto3.client("s3")
+        s3 = world.s3
         s3.delete_bucket(Bucket="archive")
         assert not world.deliver()
         assert not any(state.admitted for state in world.key_states().values())

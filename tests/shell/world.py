@@ -1,4 +1,4 @@
-"""A small stack in one process: the real shell over moto, a fake Step Functions, a stream, and a clock of its own.
+"""A small stack in one process: the real shell over models of AWS (or moto), a stream, and a clock of its own.
 
 The test decides what happens next; nothing happens by itself. `settle` does, in any order, what AWS would do then:
 redeliver, retry, run executions, deliver messages, call the watchdog each minute.
@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
-from uuid import uuid4
+from typing import Any, ClassVar, Final
 
 import boto3
 from moto import mock_aws
@@ -41,6 +40,9 @@ from keyturn.shell.watch_sources import watch_for
 from keyturn.shell.work import Workbench, work
 from tests.adapters.aws import create_state_table
 from tests.adapters.wire import record
+from tests.guard.limits import check
+from tests.models.dynamodb import DynamoDB
+from tests.models.s3 import S3
 from tests.shell.faults import Faults, FaultyClient, Killed
 from tests.shell.step_functions import PREFIX, Execution, StepFunctions
 
@@ -128,17 +130,17 @@ class Message:
 
 
 class Queue:
-    """SQS on moto, whose messages the world delivers by its own clock."""
+    """SQS, whose messages the world delivers by its own clock."""
 
-    def __init__(self, inner: Any, world: World) -> None:
-        """Wrap moto's client."""
-        self.inner, self.world = inner, world
+    def __init__(self, world: World) -> None:
+        """Send into the world."""
+        self.world = world
 
     def send_message(self, **call: Any) -> Any:
-        """Send to moto, and note for the world."""
-        answer = self.inner.send_message(**call)
+        """Note a message for the world."""
+        check("sqs", "SendMessage", call)
         self.world.messages.append(Message(call["MessageBody"], self.world.now_ms + call["DelaySeconds"] * 1_000))
-        return answer
+        return {}
 
 
 class Kinesis:
@@ -186,11 +188,34 @@ class Kinesis:
         return {"Records": records, "NextShardIterator": str(start + len(found)), "MillisBehindLatest": behind}
 
 
+@dataclass(frozen=True)
+class Services:
+    """Where items and objects lie."""
+
+    dynamodb: Any
+    table: str
+    s3: Any
+
+
+def models() -> Services:
+    """Lie in this process's memory."""
+    return Services(DynamoDB(), "state", S3())
+
+
+def on_moto() -> Services:
+    """Lie on moto, which must be on."""
+    dynamodb = boto3.client("dynamodb")
+    return Services(dynamodb, create_state_table(dynamodb), boto3.client("s3"))
+
+
 class World:
     """A stack with one shard."""
 
+    make_services: ClassVar[Callable[[], Services]] = staticmethod(models)
+    """What a test of both runs on is set by `conftest`."""
+
     def __init__(self, the_routes: Routes | None = None, **settings: Any) -> None:
-        """Make the table, the bucket and the queue; moto must be on."""
+        """Make the table, the bucket and the queue."""
         telemetry.metrics().clear_metrics()
         self.now_ms = 1_700_000_000_000
         self.records: list[dict[str, Any]] = []
@@ -214,21 +239,18 @@ class World:
         self.bench = Workbench.build(self.settings, self.client, lambda: self.now_ms)
 
     def _make_resources(self) -> None:
-        dynamodb = boto3.client("dynamodb")
-        name = create_state_table(dynamodb)
-        s3, sqs = boto3.client("s3"), boto3.client("sqs")
+        services = type(self).make_services()
+        self.dynamodb, self.s3 = services.dynamodb, services.s3
         for bucket in filter(None, (self.settings.payload_bucket, self.settings.archive_bucket)):
-            s3.create_bucket(Bucket=bucket)
-        queue = sqs.create_queue(QueueName=f"wake-{uuid4()}")["QueueUrl"]
-        self.settings = replace(self.settings, state_table=name, wake_queue_url=queue)
+            self.s3.create_bucket(Bucket=bucket)
+        self.settings = replace(self.settings, state_table=services.table, wake_queue_url="queue")
         self._clients = {
-            "dynamodb": FaultyClient(dynamodb, self.faults),
-            "s3": FaultyClient(s3, self.faults),
-            "sqs": FaultyClient(Queue(sqs, self), self.faults),
+            "dynamodb": FaultyClient(self.dynamodb, self.faults),
+            "s3": FaultyClient(self.s3, self.faults),
+            "sqs": FaultyClient(Queue(self), self.faults),
             "stepfunctions": FaultyClient(self.states, self.faults),
             "kinesis": FaultyClient(Kinesis(self), self.faults),
         }
-        self.dynamodb = dynamodb
 
     def client(self, service: str) -> Any:
         """Return the client of a service."""
@@ -552,9 +574,17 @@ class World:
 
     def items(self, prefix: str = "", sk: str = "") -> list[dict[str, Any]]:
         """Return the items of the table whose keys begin so."""
-        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.settings.state_table)
-        found = [decode_item(raw) for page in pages for raw in page["Items"]]
+        found = [decode_item(raw) for raw in self._scanned()]
         return [one for one in found if one["pk"].startswith(prefix) and one["sk"].startswith(sk)]
+
+    def _scanned(self) -> Iterator[dict[str, Any]]:
+        page: dict[str, Any] = {"TableName": self.settings.state_table, "ConsistentRead": True}
+        while True:
+            answer = self.dynamodb.scan(**page)
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            page["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def key_states(self) -> dict[str, KeyState]:
         """Return the state of each key."""
@@ -639,6 +669,11 @@ def _bind(call: Callable[..., None], *arguments: Any) -> Callable[[], None]:
 
 @contextmanager
 def moto() -> Iterator[None]:
-    """Turn moto on."""
-    with mock_aws():
-        yield
+    """Turn moto on, and make worlds on it."""
+    made_before = World.make_services
+    World.make_services = staticmethod(on_moto)
+    try:
+        with mock_aws():
+            yield
+    finally:
+        World.make_services = staticmethod(made_before)
