@@ -8,7 +8,11 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from keyturn.adapters.process import Process
 from keyturn.adapters.table import Table
+
+UNHURRIED = Process(sleep=lambda _seconds: None)
+"""A process that never waits."""
 
 
 def create_state_table(dynamodb: Any) -> str:
@@ -81,4 +85,4 @@ def sent_twice(real: Any, **arguments: Any) -> Any:
 
 def edited(table: Table, **answers: Callable[..., Any]) -> Table:
     """Return the table with some of its client's methods answered for, and no waiting."""
-    return Table(Edited(table.client, **answers), table.name, lambda _seconds: None)
+    return Table(Edited(table.client, **answers), table.name, UNHURRIED)

@@ -7,7 +7,7 @@ import pytest
 from moto import mock_aws
 
 from keyturn.adapters.table import Table
-from tests.adapters.aws import create_state_table
+from tests.adapters.aws import UNHURRIED, create_state_table
 
 
 @pytest.fixture
@@ -25,4 +25,4 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def table(aws: None) -> Table:  # noqa: ARG001 - moto must be on
     """Return an empty state table."""
     dynamodb = boto3.client("dynamodb")
-    return Table(dynamodb, create_state_table(dynamodb), lambda _seconds: None)
+    return Table(dynamodb, create_state_table(dynamodb), UNHURRIED)

@@ -33,7 +33,7 @@ from keyturn.core.event import Reason, Rejection, flow_id_of, identity_hash
 from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.naming import key_hash
 from keyturn.core.state import KeyState
-from tests.adapters.aws import create_state_table
+from tests.adapters.aws import UNHURRIED, create_state_table
 from tests.core import states as make
 from tests.core.states import at
 
@@ -50,7 +50,7 @@ class World:
     """A state table, a payload bucket and log groups, written as the platform writes them."""
 
     def __init__(self, clients: Mapping[str, Any]) -> None:
-        self.table = Table(clients["dynamodb"], create_state_table(clients["dynamodb"]), lambda _seconds: None)
+        self.table = Table(clients["dynamodb"], create_state_table(clients["dynamodb"]), UNHURRIED)
         self.logs = clients["logs"]
         self.payloads = PayloadStore(clients.__getitem__, "payloads")
         self.stack_name = self.table.name

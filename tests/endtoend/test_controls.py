@@ -14,7 +14,6 @@ from keyturn_cli.app import app
 from keyturn_cli.errors import Refused
 from typer.testing import CliRunner, Result
 
-from keyturn.adapters.clock import now_ms
 from keyturn.adapters.controls import Controls
 from keyturn.adapters.index import DueIndex
 from keyturn.adapters.table import Table
@@ -52,7 +51,7 @@ def table(stack: Stack) -> Table:
 
 
 def breaker(stack: Stack) -> Breaker:
-    return Controls(table(stack), now_ms, 1).breaker("card-service")
+    return Controls(table(stack), 1).breaker("card-service")
 
 
 def held(stack: Stack) -> int:

@@ -19,6 +19,7 @@ import boto3
 from moto import mock_aws
 
 from keyturn.adapters import telemetry
+from keyturn.adapters.process import Process
 from keyturn.adapters.table import decode_item
 from keyturn.adapters.workflows import REPLAY
 from keyturn.core.event import Event
@@ -235,8 +236,9 @@ class World:
         self.states = StepFunctions(frozenset(machines))
         self.settings = replace(SETTINGS, **settings)
         self._make_resources()
-        self.platform = Platform.build(self.settings, the_routes or routes(), self.client, lambda: self.now_ms)
-        self.bench = Workbench.build(self.settings, self.client, lambda: self.now_ms)
+        process = Process(clock=lambda: self.now_ms, sleep=self.pass_time, chance=random.Random(0))  # noqa: S311 - no secret
+        self.platform = Platform.build(self.settings, the_routes or routes(), self.client, process)
+        self.bench = Workbench.build(self.settings, self.client, process)
 
     def _make_resources(self) -> None:
         services = type(self).make_services()
@@ -457,9 +459,7 @@ class World:
         turns = iter(range(pieces))
         request = {"id": execution.input["id"], "turn": execution.input["turn"]}
         said = self._call(
-            lambda: work_on_replay(
-                self.platform, request, lambda: next(turns, None) is not None, SLICE_MS, sleep=self.pass_time
-            )
+            lambda: work_on_replay(self.platform, request, lambda: next(turns, None) is not None, SLICE_MS)
         )
         if said is None:
             self.pauses[execution.number] = self.now_ms + 1_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from keyturn.adapters.clock import now_ms
+from keyturn.adapters.process import now_ms
 from keyturn.adapters.table import Table
 from keyturn.core.state import Clock
 from keyturn.settings import Settings

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from keyturn.adapters.clock import now_ms
 from keyturn.adapters.controls import PARTITION
 from keyturn.adapters.index import DueIndex
 from keyturn.adapters.keys import KeyStore
+from keyturn.adapters.process import now_ms
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.table import Item, Table
 from keyturn.core.naming import execution_name

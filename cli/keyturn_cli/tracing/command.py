@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from keyturn.adapters.clock import now_ms
+from keyturn.adapters.process import now_ms
 from keyturn_cli.errors import CliError
 from keyturn_cli.looking.times import as_json
 from keyturn_cli.options import (

@@ -5,15 +5,14 @@ that second, and costs a run nothing.
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from threading import Lock
 from typing import Any, Final
 
 from keyturn.adapters.table import Item, ItemExists, Table
 from keyturn.core.breaker import Breaker, BreakerPhase, Failure, Probe
 from keyturn.core.route import Route
 from keyturn.core.route_hold import Ramp, RouteHold
-from keyturn.core.state import Clock
 
 PARTITION: Final = "control"
 OPERATIONS: Final = "operations"
@@ -89,12 +88,15 @@ class Controls:
     """The controls of one stack."""
 
     table: Table
-    clock: Clock
     retention_s: int
     """How long it is remembered what people did."""
     _standing: Standing = field(default_factory=Standing)
     _read_at_ms: int = 0
-    _reading: Lock = field(default_factory=Lock)
+    _reading: AbstractContextManager[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let one thread read at a time."""
+        self._reading = self.table.process.new_lock()
 
     def holds(self, route: Route | None) -> bool:
         """Whether no run of a route may start now. What has no route isn't held: its key is parked with that reason."""
@@ -103,7 +105,7 @@ class Controls:
     def recent(self) -> Standing:
         """Return the controls as they were within the last second."""
         with self._reading:
-            if self.clock() - self._read_at_ms < _READ_EVERY_MS:
+            if self.table.process.clock() - self._read_at_ms < _READ_EVERY_MS:
                 return self._standing
             return self._read()
 
@@ -113,7 +115,7 @@ class Controls:
             return self._read()
 
     def _read(self) -> Standing:
-        began_ms = self.clock()
+        began_ms = self.table.process.clock()
         arguments = {"KeyConditionExpression": "pk = :pk", "ConsistentRead": True}
         self._standing = standing_of(self.table.query(arguments, {"pk": PARTITION}))
         self._read_at_ms = began_ms

@@ -1,7 +1,6 @@
 """The sparse index: every key that isn't idle, by queue and time, and what else waits for a person. Its reads are
 eventually consistent, always: whoever acts on something that it names loads that first."""
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
@@ -99,10 +98,11 @@ class DueIndex:
 
         Many hands reach at once, so each bucket's oldest come in random order.
         """
-        start = random.randrange(self.buckets)  # noqa: S311 - spreads load, no secret
+        chance = self.table.process.chance
+        start = chance.randrange(self.buckets)
         for step in range(self.buckets):
             oldest = list(self._read(Queue.WAITING, (start + step) % self.buckets, limit))
-            random.shuffle(oldest)
+            chance.shuffle(oldest)
             yield from oldest
 
     def _read(

@@ -1,8 +1,6 @@
 """DynamoDB calls on the state table, in plain Python values: what the stores beside this module share."""
 
 import json
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +8,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from keyturn.adapters.failures import code_of, translated
+from keyturn.adapters.process import THIS, Process
 from keyturn.errors import Throttled
 from keyturn.limits import BATCH_GET_ITEMS_MAX, BATCH_WRITE_ITEMS_MAX
 
@@ -49,8 +48,8 @@ class Table:
 
     client: Any
     name: str
-    sleep: Callable[[float], None] = time.sleep
-    """Waits between the rounds of a batch, in seconds."""
+    process: Process = THIS
+    """Waits between the rounds of a batch."""
 
     def get(self, pk: str, sk: str) -> Item | None:
         """Read one item, strongly consistent."""
@@ -229,7 +228,7 @@ class Table:
             request = answer.get(rest) or {}
             if not request:
                 return
-            self.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - jitter, no secret
+            self.process.rest(0.05 * 2**attempt)
         raise Throttled(f"a batch on the state table: DynamoDB kept returning {rest}")
 
 

@@ -4,8 +4,6 @@ A success costs nothing while nothing fails: it is written only when this proces
 failures are counted or that the breaker isn't closed.
 """
 
-import random
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -77,7 +75,7 @@ def report(platform: Platform, rules: BreakerRules, event: BreakerEvent) -> Brea
             saved = platform.controls.save_breaker(now)
         except Moved as moved:
             before = moved.standing
-            time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311 - jitter
+            platform.process.rest(0.01 * 2 ** min(attempt, 5))
             continue
         _announce(platform, before, saved)
         wake_ramps(platform, released)

@@ -3,8 +3,6 @@
 What a decision asks the world to do afterwards is `apply`'s.
 """
 
-import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -72,7 +70,7 @@ class Change:
             try:
                 standing = self._write(decided)
             except Conflict as conflict:
-                time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 5)))  # noqa: S311 - jitter
+                self.platform.process.rest(0.01 * 2 ** min(attempt, 5))
                 current = conflict.standing
                 continue
             return self._settled(Applied(standing, decided, has_changed=decided.refusal is None), began_ms)

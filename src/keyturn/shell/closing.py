@@ -5,7 +5,6 @@ as undone, and asked for again. Each item has an answer of its own, so that one 
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -17,7 +16,7 @@ from keyturn.core.commands import Operator
 from keyturn.errors import CannotOperate, StoreError
 from keyturn.shell.platform import Platform
 
-_THREADS: Final = 8
+_HANDS: Final = 8
 
 _BUDGET_MS: Final = 30_000
 """How long a request begins new items: half of the operator function's timeout, so that what is begun also ends."""
@@ -75,18 +74,19 @@ def discard(platform: Platform, places: Sequence[ItemKey], operator: Operator) -
         return ""
 
     budget = Budget.of(platform)
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(lambda place: attempt(budget, place, discard_one), places))
+    return platform.process.side_by_side(_HANDS, lambda place: attempt(budget, place, discard_one), places)
 
 
 def by_key(
-    items: Sequence[tuple[str, str, ItemKey]], work: Callable[[str, Sequence[ItemKey]], list[Answer]]
+    platform: Platform,
+    items: Sequence[tuple[str, str, ItemKey]],
+    work: Callable[[str, Sequence[ItemKey]], list[Answer]],
 ) -> list[Answer]:
     """Work on (key, position, place) triples: keys side by side, the items of each together, by position."""
     in_order = sorted(items)
     groups = [(key, [place for _, _, place in group]) for key, group in groupby(in_order, lambda item: item[0])]
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return [answer for answers in threads.map(lambda group: work(*group), groups) for answer in answers]
+    found = platform.process.side_by_side(_HANDS, lambda group: work(*group), groups)
+    return [answer for answers in found for answer in answers]
 
 
 def attempt(budget: Budget, place: ItemKey, do: Callable[[ItemKey], str]) -> Answer:

@@ -7,7 +7,6 @@ redriven once more are the same replay, which a key runs once.
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
-from uuid import uuid4
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.open_items import Closing, How
@@ -36,14 +35,14 @@ def redrive_dead_letters(
     def redrive_key(key: str, in_order: Sequence[ItemKey]) -> list[Answer]:
         return _redrive_key(platform, key, in_order, operator, is_fresh=is_fresh, budget=budget)
 
-    return missing + by_key(items, redrive_key)
+    return missing + by_key(platform, items, redrive_key)
 
 
 def _redrive_key(
     platform: Platform, key: str, places: Sequence[ItemKey], operator: Operator, *, is_fresh: bool, budget: Budget
 ) -> list[Answer]:
     """Claim the dead letters of one key, rewind it once for all of them, then close them."""
-    token = uuid4().hex
+    token = platform.process.token()
     claimed: dict[ItemKey, Item] = {}
 
     def claim(place: ItemKey) -> str:

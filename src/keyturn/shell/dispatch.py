@@ -6,7 +6,6 @@ and goes on from there; what it finds done it leaves alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -26,7 +25,7 @@ from keyturn.shell.log_entries import as_archived, as_entry
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
 
-_THREADS: Final = 8
+_HANDS: Final = 8
 _LOOK_FOR_SLOTS_MS: Final = 2_000
 
 
@@ -80,8 +79,7 @@ def _take_in(platform: Platform, records: Sequence[Admissible | Rejection], has_
     late = [_as_late(event) for work in works for event in work.late]
     jobs = [_quarantine_job(platform, rejection) for rejection in (*rejections, *late)]
     jobs += _admit_jobs(platform, works)
-    with ThreadPoolExecutor(_THREADS) as threads:
-        undone = list(threads.map(lambda job: _undone(job, has_time), jobs))
+    undone = platform.process.side_by_side(_HANDS, lambda job: _undone(job, has_time), jobs)
     return min((number for numbers in undone for number in numbers), key=int, default=None)
 
 

@@ -7,7 +7,6 @@ from typing import Any, Self
 from keyturn.adapters.archive import Archive
 from keyturn.adapters.capacity import Capacity
 from keyturn.adapters.clients import client
-from keyturn.adapters.clock import now_ms
 from keyturn.adapters.controls import Controls
 from keyturn.adapters.duplicates import DuplicateIndex
 from keyturn.adapters.executions import Executions
@@ -19,6 +18,7 @@ from keyturn.adapters.outcomes import OutcomeStore
 from keyturn.adapters.passes import Passes
 from keyturn.adapters.past_steps import PastSteps
 from keyturn.adapters.payloads import PayloadStore
+from keyturn.adapters.process import THIS, Process
 from keyturn.adapters.quarantine import Quarantine
 from keyturn.adapters.renewal import Renewal
 from keyturn.adapters.replays import ReplayStore
@@ -35,7 +35,7 @@ from keyturn.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The stores, services and settings of one stack, with its clock."""
+    """The stores, services and settings of one stack, and the process that works with them."""
 
     settings: Settings
     routes: Routes
@@ -59,14 +59,19 @@ class Platform:
     replays: ReplayStore
     stream_reader: StreamReader
     workflows: Workflows
-    clock: Clock = now_ms
+    process: Process
+
+    @property
+    def clock(self) -> Clock:
+        """Tells the time."""
+        return self.process.clock
 
     @classmethod
     def build(
-        cls, settings: Settings, routes: Routes, client_of: Callable[[str], Any] = client, clock: Clock = now_ms
+        cls, settings: Settings, routes: Routes, client_of: Callable[[str], Any] = client, process: Process = THIS
     ) -> Self:
         """Wire the adapters together; `client_of` gives the client of an AWS service by its name."""
-        table = Table(client_of("dynamodb"), settings.state_table)
+        table = Table(client_of("dynamodb"), settings.state_table, process)
         payloads = PayloadStore(client_of, settings.payload_bucket)
         index = DueIndex(table, settings.index_buckets)
         return cls(
@@ -84,7 +89,7 @@ class Platform:
             stream=Stream(client_of, settings.stream_name),
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
-            controls=Controls(table, clock, settings.event_retention_s),
+            controls=Controls(table, settings.event_retention_s),
             passes=Passes(table),
             executions=Executions(client_of("stepfunctions"), settings.state_machine_prefix),
             wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),
@@ -92,7 +97,7 @@ class Platform:
             replays=ReplayStore(table),
             stream_reader=StreamReader(client_of, settings.stream_name),
             workflows=Workflows(client_of("stepfunctions"), settings.state_machine_prefix),
-            clock=clock,
+            process=process,
         )
 
 

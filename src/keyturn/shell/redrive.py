@@ -6,8 +6,7 @@ between the two leaves it open, and the next redrive puts it once more. As an ev
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from uuid import uuid4
+from dataclasses import dataclass
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.open_items import Closing, How
@@ -28,9 +27,9 @@ def redrive(platform: Platform, places: Sequence[ItemKey], operator: Operator, *
     budget = Budget.of(platform)
 
     def redrive_key(key: str, in_order: Sequence[ItemKey]) -> list[Answer]:
-        return _Redrive(platform, operator, is_forced, key).all(budget, in_order)
+        return _Redrive(platform, operator, is_forced, key, platform.process.token()).all(budget, in_order)
 
-    return missing + by_key(items, redrive_key)
+    return missing + by_key(platform, items, redrive_key)
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class _Redrive:
     operator: Operator
     is_forced: bool
     key: str
-    token: str = field(default_factory=lambda: uuid4().hex)
+    token: str
     after: str | None = None
 
     def all(self, budget: Budget, places: Sequence[ItemKey]) -> list[Answer]:

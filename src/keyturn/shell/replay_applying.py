@@ -7,7 +7,6 @@ the same.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,7 +20,7 @@ from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.replays import AsPlanned, cancel_key, is_rewound, rewind_key
 
 _KEYS_A_PIECE: Final = 100
-_THREADS: Final = 8
+_HANDS: Final = 8
 _LEFT_ALONE: Final = frozenset({Fate.NOTHING, Fate.DONE, Fate.REFUSED, Fate.CANCELLED})
 
 
@@ -44,7 +43,7 @@ def apply_on(platform: Platform, versions: RouteVersions, job: ReplayJob) -> Pie
     step = _cancel if job.state is JobState.CANCELLING else _apply
     before = [planned for _, planned in piece]
     states = platform.keys.load_many(one.key for one in before if one.fate not in _LEFT_ALONE)
-    after = _each(before, lambda one: _next(platform, versions, job, step, one, states))
+    after = platform.process.side_by_side(_HANDS, lambda one: _next(platform, versions, job, step, one, states), before)
     changed = [new for old, new in zip(before, after, strict=True) if new != old]
     platform.replays.write_keys(job, changed)
     passing = Counter(job.passing) + Counter(one.fate for one in after)
@@ -60,11 +59,6 @@ def _with_so_many_rewinds(page: Sequence[tuple[str, PlannedKey]], rate: int) -> 
     """Cut a page behind as many planned keys as may be rewound in a second."""
     planned = [place for place, (_, one) in enumerate(page) if one.fate is Fate.PLANNED]
     return page[: planned[rate - 1] + 1] if len(planned) > rate else page
-
-
-def _each(keys: Sequence[PlannedKey], step: Callable[[PlannedKey], PlannedKey]) -> list[PlannedKey]:
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(step, keys))
 
 
 def _next(

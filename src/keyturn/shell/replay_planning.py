@@ -5,7 +5,6 @@ written, writes the same.
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -26,7 +25,7 @@ from keyturn.shell.restore import from_stream, restore
 _KEYS_A_PIECE: Final = 100
 _DAYS_A_PIECE: Final = 20
 _CALLS_A_PIECE: Final = 10
-_THREADS: Final = 8
+_HANDS: Final = 8
 _SKIPPED: Final = "skipped by "
 
 Places = Iterable[tuple[str, Position]]
@@ -42,10 +41,9 @@ def plan_on(platform: Platform, versions: RouteVersions, job: ReplayJob) -> Repl
 def _plan_keys(platform: Platform, versions: RouteVersions, job: ReplayJob) -> ReplayJob:
     found = platform.replays.keys(job.id, job.cursor, _KEYS_A_PIECE)
     states = platform.keys.load_many(planned.key for _, planned in found)
-    with ThreadPoolExecutor(_THREADS) as threads:
-        planned = list(
-            threads.map(lambda one: _plan(platform, versions, job, one, states[one.key]), (k for _, k in found))
-        )
+    planned = platform.process.side_by_side(
+        _HANDS, lambda one: _plan(platform, versions, job, one, states[one.key]), (key for _, key in found)
+    )
     platform.replays.write_keys(job, planned)
     tally = job.tally
     for one in planned:

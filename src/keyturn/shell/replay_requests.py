@@ -1,6 +1,5 @@
 """What people ask of replays: plan one, apply the plan, call it off. The work itself is the replayer's."""
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -35,7 +34,7 @@ def plan(platform: Platform, request: Request, operator: Operator) -> dict[str, 
         return {"scan": {"items": items, "bytes": size}}
     now_ms = platform.clock()
     job = ReplayJob(
-        id=f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        id=f"{datetime.fromtimestamp(now_ms / 1000, UTC):%Y%m%d-%H%M%S}-{platform.process.token()[:4]}",
         state=JobState.PLANNING,
         source=source,
         selection=selection,

@@ -4,8 +4,7 @@ The replay workflow calls it until it says that it is through. All that it knows
 begun again by the workflow's retry, and what it had done by then is found done.
 """
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -24,8 +23,6 @@ Guide, "Service quotas"). Then another execution takes over."""
 
 _THROTTLED_PAUSE_S: Final = 5
 
-Sleep = Callable[[float], None]
-
 
 @dataclass(slots=True)
 class _Slice:
@@ -33,7 +30,6 @@ class _Slice:
 
     platform: Platform
     has_time: HasTime
-    sleep: Sleep
     versions: RouteVersions
     busy_until_ms: int
 
@@ -59,7 +55,7 @@ class _Slice:
         saved = self.save(piece.job)
         if piece.rewinds:
             took_s = (self.platform.clock() - began_ms) / 1000
-            self.sleep(max(0.0, piece.rewinds / job.rate - took_s))
+            self.platform.process.sleep(max(0.0, piece.rewinds / job.rate - took_s))
         return saved, pause_s(saved) if piece.is_pass_over else 0
 
     def has(self, job: ReplayJob) -> bool:
@@ -80,7 +76,6 @@ def work_on_replay(
     request: Mapping[str, Any],
     has_time: HasTime,
     remaining_ms: int,
-    sleep: Sleep = time.sleep,
 ) -> dict[str, Any]:
     """Do a slice of the work on the replay `id`; answer whether it is through, else how long to wait before the next.
 
@@ -97,7 +92,6 @@ def work_on_replay(
     part = _Slice(
         platform,
         has_time,
-        sleep,
         RouteVersions(platform),
         now_ms + remaining_ms + platform.settings.clock_margin_ms,
     )

@@ -1,7 +1,6 @@
 """Mends things side by side, as far as an invocation's time goes."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from keyturn.adapters import telemetry
@@ -9,7 +8,7 @@ from keyturn.errors import StoreError
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
 
-_THREADS: Final = 16
+_HANDS: Final = 16
 
 _T = TypeVar("_T")
 
@@ -25,8 +24,7 @@ def each(platform: Platform, subjects: Sequence[_T], mend: Callable[[Platform, _
         except StoreError as error:
             leave(error)
 
-    with ThreadPoolExecutor(_THREADS) as threads:
-        list(threads.map(mend_one, subjects))
+    platform.process.side_by_side(_HANDS, mend_one, subjects)
 
 
 def leave(error: StoreError) -> None:

@@ -7,7 +7,6 @@ after a year must not repeat a finished step. Key states themselves never expire
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from heapq import merge
 from itertools import islice
@@ -27,9 +26,9 @@ from keyturn.errors import StoreError
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
 
-_THREADS: Final = 16
+_HANDS: Final = 16
 _PIECE: Final = 50
-"""Entries that one thread takes at once; their key states are loaded in one call."""
+"""Entries that one hand takes at once; their key states are loaded in one call."""
 
 
 def sweep(platform: Platform, has_time: HasTime) -> dict[str, int]:
@@ -40,13 +39,14 @@ def sweep(platform: Platform, has_time: HasTime) -> dict[str, int]:
     began_at_ms = platform.clock()
     entries = merge(*(platform.index.in_order(family) for family in _families(platform)))
     total, looked_at = Renewed(), 0
-    with ThreadPoolExecutor(_THREADS) as threads:
-        while pieces := [piece for _ in range(_THREADS) if (piece := list(islice(entries, _PIECE)))]:
-            looked_at += sum(map(len, pieces))
-            renewals = threads.map(lambda piece: _renew(platform, piece, began_at_ms, has_time), pieces)
-            total = reduce(add, renewals, total)
-            if not has_time():
-                break
+    while pieces := [piece for _ in range(_HANDS) if (piece := list(islice(entries, _PIECE)))]:
+        looked_at += sum(map(len, pieces))
+        renewals = platform.process.side_by_side(
+            _HANDS, lambda piece: _renew(platform, piece, began_at_ms, has_time), pieces
+        )
+        total = reduce(add, renewals, total)
+        if not has_time():
+            break
     done = {"looked_at": looked_at, "renewed": total.renewed, "failed": total.failed}
     is_whole = not pieces
     _tell(done, total.reason, is_whole=is_whole)

@@ -8,9 +8,9 @@ from typing import Any, Final, Self, TypeVar
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.clients import client
-from keyturn.adapters.clock import now_ms
 from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.payloads import PayloadStore
+from keyturn.adapters.process import THIS, Process
 from keyturn.adapters.steps import StepResult, StepStore
 from keyturn.adapters.table import Table
 from keyturn.core.commands import Bind, Extend
@@ -47,18 +47,23 @@ class Workbench:
     keys: KeyStore
     steps: StepStore
     payloads: PayloadStore
-    clock: Clock = now_ms
+    process: Process
+
+    @property
+    def clock(self) -> Clock:
+        """Tells the time."""
+        return self.process.clock
 
     @classmethod
-    def build(cls, settings: WorkerSettings, client_of: Callable[[str], Any] = client, clock: Clock = now_ms) -> Self:
+    def build(cls, settings: WorkerSettings, client_of: Callable[[str], Any] = client, process: Process = THIS) -> Self:
         """Wire the adapters together."""
-        table = Table(client_of("dynamodb"), settings.state_table)
+        table = Table(client_of("dynamodb"), settings.state_table, process)
         return cls(
             settings,
             KeyStore(table, settings.index_buckets, settings.index_rounding_ms),
             StepStore(table, settings.event_retention_s),
             PayloadStore(client_of, settings.payload_bucket),
-            clock,
+            process,
         )
 
 

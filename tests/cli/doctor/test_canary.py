@@ -12,8 +12,8 @@ import pytest
 from keyturn_cli.doctor.canary import check_canary
 from keyturn_cli.doctor.finding import Finding, Verdict
 
-from keyturn.adapters.clock import now_ms
 from keyturn.adapters.log import EventLog
+from keyturn.adapters.process import now_ms
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.steps import StepResult, StepStore
 from keyturn.core.canary import CANARY, CANARY_KEY

@@ -9,8 +9,8 @@ from keyturn_cli.app import app
 from keyturn_cli.doctor import command
 from typer.testing import CliRunner, Result
 
-from keyturn.adapters.clock import now_ms
 from keyturn.adapters.passes import Passes
+from keyturn.adapters.process import now_ms
 from tests.cli.doctor.patient import Patient
 
 
