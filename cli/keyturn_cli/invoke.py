@@ -122,9 +122,7 @@ def _variables(target: Target, function: str) -> Mapping[str, str]:
     try:
         found = target.client("lambda").get_function_configuration(FunctionName=name)
     except ClientError as error:
-        raise CliError(
-            f"the local stack has no function {name}. Misspelt, or deploy anew: make down && make up"
-        ) from error
+        raise CliError(f"the local stack has no function {name}. Misspelt, or deploy anew: make up") from error
     variables: Mapping[str, str] = found["Environment"]["Variables"]
     return variables
 

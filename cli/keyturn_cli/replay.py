@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from keyturn.adapters.controls import PARTITION, standing_of
 from keyturn.adapters.replays import ReplayStore
+from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.table import Table
 from keyturn.core.replay_estimate import scan_cost
 from keyturn.core.replay_job import ACTIVE, JobState, ReplayJob
@@ -34,6 +36,7 @@ from keyturn_cli.replay_text import (
     act_lines,
     amiss_lines,
     as_json,
+    held_line,
     is_amiss,
     plan_lines,
     progress_line,
@@ -49,6 +52,8 @@ _LOOK_EVERY_S: Final = 1.0
 _SILENT_S: Final = 180
 """A replay that is at work and hasn't written for so long was interrupted."""
 _INTERRUPTED: Final = 130
+_HELD_UP: Final = frozenset({JobState.PLANNED, JobState.APPLYING})
+_CONTROLS: Final = {"KeyConditionExpression": "pk = :pk"}
 _OPEN: Final = frozenset({Fate.FOUND, Fate.PLANNED, Fate.APPLIED, Fate.NOTHING})
 
 JobId = Annotated[str, typer.Argument(help="The replay's id, as `replay plan` printed it.")]
@@ -247,24 +252,31 @@ def _follow(load: Callable[[], ReplayJob], screen: Screen, *, is_quiet: bool) ->
 def _show(target: Target, job_id: str, output: Output) -> ReplayJob:
     job = _load(target, job_id)
     slots = int(target.environment["MAX_IN_FLIGHT_RUNS"])
-    amiss = _amiss(target, job)
+    keys = [planned for _, planned in _store(target).keys(job.id, "")]
+    amiss = [planned for planned in keys if is_amiss(planned)]
+    held = _held_routes(target, keys) if job.state in _HELD_UP else ()
 
     def lines(screen: Screen) -> None:
         for line in (*plan_lines(job, slots), *act_lines(job)):
             screen.line(line)
         if job.state not in {JobState.PLANNED, JobState.PLANNING}:
             screen.line(f"  keys         {progress_line(job)}")
+        if held:
+            screen.line(held_line(held))
         for line in amiss_lines(amiss):
             screen.line(line)
         if job.state is JobState.PLANNED:
             screen.line(f'Apply it: keyturn replay apply {job.id} --reason "..."')
 
-    show(output, as_json(job, amiss, slots), lines)
+    show(output, {**as_json(job, amiss, slots), "held_routes": held}, lines)
     return job
 
 
-def _amiss(target: Target, job: ReplayJob) -> list[PlannedKey]:
-    return [planned for _, planned in _store(target).keys(job.id, "") if is_amiss(planned)]
+def _held_routes(target: Target, keys: Iterable[PlannedKey]) -> tuple[str, ...]:
+    """Name the routes of planned events that start no runs now."""
+    routes, standing = load_routes(), standing_of(_table(target).query(_CONTROLS, {"pk": PARTITION}))
+    of_plan = {route for planned in keys for name in planned.types if (route := routes.for_type(name)) is not None}
+    return tuple(sorted(route.name for route in of_plan if standing.holds_route(route)))
 
 
 def _load(target: Target, job_id: str) -> ReplayJob:
@@ -275,7 +287,11 @@ def _load(target: Target, job_id: str) -> ReplayJob:
 
 
 def _store(target: Target) -> ReplayStore:
-    return ReplayStore(Table(target.client("dynamodb"), target.outputs.state_table_name))
+    return ReplayStore(_table(target))
+
+
+def _table(target: Target) -> Table:
+    return Table(target.client("dynamodb"), target.outputs.state_table_name)
 
 
 def _keys_of(file: Path | None) -> list[str]:

@@ -140,6 +140,12 @@ def amiss_lines(keys: Sequence[PlannedKey]) -> Iterator[str]:
         yield f"  and {len(keys) - SHOWN_KEYS_MAX:,} more: --output json lists all"
 
 
+def held_line(routes: Sequence[str]) -> str:
+    """Which routes of a replay's events are held, so that it stands still until they are released."""
+    of = "it" if len(routes) == 1 else "them"
+    return f"  held         {', '.join(routes)}: nothing of {of} runs until released; keyturn status says by what"
+
+
 def is_amiss(planned: PlannedKey) -> bool:
     """Whether a person should look at what became of a key."""
     return planned.fate in _AMISS or bool(planned.fate is Fate.PLANNED and planned.why)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from keyturn_local.background import start_event_source
-from keyturn_local.engine import start_engine
+from keyturn_local.engine import find_running, start_engine
 from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import StackOutputs, build, deploy, stack_outputs
 
@@ -12,15 +14,21 @@ from keyturn_cli.screen import Screen
 
 
 def up() -> None:
-    """Start the local engine, build and deploy the stack, keep it running.
+    """Start the local engine, build and deploy the stack, keep it running. Again: deploy what was changed since.
 
     Example: keyturn up && keyturn push orders.jsonl --wait
 
     KEYTURN_PORT changes the engine's port (4566), KEYTURN_STACK the stack's name (keyturn).
     """
     settings, screen = local_settings(), Screen()
-    screen.line("Keyturn on this machine:")
-    outputs = bring_up(settings, screen)
+    running = find_running(settings)
+    if running is not None and running.poller is not None:
+        screen.line("Keyturn is up already on this machine; what was changed is deployed to it:")
+        settings = replace(settings, port=running.port)
+        outputs = _build_and_deploy(settings, screen)
+    else:
+        screen.line("Keyturn on this machine:")
+        outputs = bring_up(settings, screen)
     _explain(settings, outputs, screen)
 
 
@@ -29,17 +37,21 @@ def bring_up(settings: LocalSettings, screen: Screen) -> StackOutputs:
     with screen.step(f"engine on port {settings.port}"):
         engine = start_engine(settings, detached=True)
     try:
-        with screen.step("sam build"):
-            build(settings)
-        with screen.step("sam deploy"):
-            deploy(settings)
-            outputs = stack_outputs(settings)
+        outputs = _build_and_deploy(settings, screen)
         with screen.step("event source: reads the stream, calls the dispatcher"):
             start_event_source(settings, outputs.dispatcher_function_name)
     except BaseException:
         engine.stop()
         raise
     return outputs
+
+
+def _build_and_deploy(settings: LocalSettings, screen: Screen) -> StackOutputs:
+    with screen.step("sam build"):
+        build(settings)
+    with screen.step("sam deploy"):
+        deploy(settings)
+        return stack_outputs(settings)
 
 
 def _explain(settings: LocalSettings, outputs: StackOutputs, screen: Screen) -> None:

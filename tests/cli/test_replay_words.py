@@ -11,7 +11,16 @@ from keyturn_cli.app import app
 from keyturn_cli.errors import CliError
 from keyturn_cli.moments import moment_ms
 from keyturn_cli.replay import _keys_of
-from keyturn_cli.replay_text import act_lines, amiss_lines, as_json, is_amiss, plan_lines, progress_line, selected
+from keyturn_cli.replay_text import (
+    act_lines,
+    amiss_lines,
+    as_json,
+    held_line,
+    is_amiss,
+    plan_lines,
+    progress_line,
+    selected,
+)
 from typer.testing import CliRunner
 
 from keyturn.core.positions import Position
@@ -69,6 +78,12 @@ def test_a_plan_says_all_that_should_be_known_before_it_is_applied() -> None:
         "the stream, read again from that time (5,000 looked at)",
     ):
         assert part in told
+
+
+def test_a_replay_of_held_routes_says_why_it_stands_still() -> None:
+    """A rewound key of a held route waits as any other: without this line it looks stuck."""
+    told = held_line(["order-paid", "order-placed"])
+    assert "order-paid, order-placed: nothing of them runs until released" in told
 
 
 def test_a_selection_reads_as_it_was_asked_for() -> None:

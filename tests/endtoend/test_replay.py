@@ -115,13 +115,16 @@ def test_steps_that_are_done_are_not_done_again_without_a_new_generation(stack: 
 
 
 def test_a_time_window_and_a_type_are_found_in_the_stream(stack: Stack) -> None:
-    """Only what arrived in the window, of that type."""
+    """Only what arrived in the window, of that type; and the plan names its route while that is held."""
     permits(stack, ["replay-early"], 1)
     time.sleep(1.1)  # the window's own resolution, to the second
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     permits(stack, ["replay-late"], 1)
+    operate(stack.target, "hold-route", "a test", route="permit")
     planned = plan(stack, "--from", since, "--type", "permit.act*", "--new-generation")
-    assert planned["source"] == "stream"
+    operate(stack.target, "release-route", "a test", route="permit")
+    assert (planned["source"], planned["held_routes"]) == ("stream", ["permit"])
+    assert json.loads(keyturn(stack, "status", planned["id"], "--output", "json"))["held_routes"] == []
     found = {one.key for _, one in ReplayStore(stack.store.table).keys(planned["id"], "") if one.tally.events}
     assert "replay-late" in found
     assert "replay-early" not in found

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from keyturn_local.engine import start_engine
+from keyturn_cli.app import app
+from keyturn_local.engine import note_poller, start_engine
 from keyturn_local.errors import OutputMissing, StackMissing, ToolFailed
 from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import StackOutputs, build, deploy, stack_outputs
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.engine
 
@@ -45,23 +47,28 @@ fail_on_empty_changeset = false
 """
 
 
-def write_project(root: Path, outputs: list[str]) -> None:
-    """A template with one stream and these outputs, each of which is the stream's name."""
+def write_project(root: Path, outputs: list[str], *, more: str = "") -> None:
+    """A template with one stream and these outputs, each of which is the stream's name; `more` are more resources."""
     lines = [f"  {name}: {{Value: !Ref Stream}}" for name in outputs]
-    (root / "template.yaml").write_text(TEMPLATE + "\n".join(lines) + "\n")
+    (root / "template.yaml").write_text(TEMPLATE.replace("Outputs:", f"{more}Outputs:") + "\n".join(lines) + "\n")
     (root / "samconfig.toml").write_text(CONFIG)
 
 
-def test_a_stack_is_built_deployed_and_found(settings: LocalSettings) -> None:
-    """Deployed twice, since the second `make up` meets a stack that didn't change."""
-    write_project(settings.root, OUTPUTS)
-    with start_engine(settings):
+def test_a_stack_is_built_deployed_and_found(settings: LocalSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deployed twice: a second `keyturn up` brings what was changed to the engine that runs."""
+    write_project(settings.root, OUTPUTS[1:])
+    with start_engine(settings) as engine:
         with pytest.raises(StackMissing, match="make up"):
             stack_outputs(settings)
         build(settings)
         deploy(settings)
-        deploy(settings)
+        note_poller(settings, engine.state.engine.pid)
+        write_project(settings.root, OUTPUTS, more="  Queue: {Type: AWS::SQS::Queue}\n")
+        monkeypatch.chdir(settings.root)
+        again = CliRunner().invoke(app, ["up"])
+        assert (again.exit_code, "up already" in again.stdout) == (0, True), again.output
         outputs = stack_outputs(settings)
+        assert engine.running
     assert isinstance(outputs, StackOutputs)
     assert outputs.stream_name == outputs.watchdog_function_name != ""
     with pytest.raises(StackMissing, match="no engine answers"):
