@@ -56,6 +56,7 @@ states = st.builds(
     held_route=st.just("") | texts,
     replay=st.none() | replays,
     missing=counts,
+    release=counts,
     last_replay=st.just("") | texts,
 )
 
@@ -69,9 +70,16 @@ def test_any_state_comes_back_as_it_was_written(state: KeyState) -> None:
 @given(states)
 def test_attributes_of_a_later_format_are_passed_over(state: KeyState) -> None:
     """Functions of two formats run beside each other while a deploy is under way."""
-    item = encode_state(state) | {"quota": {"by": "somebody"}, "release": 7}
+    item = encode_state(state) | {"quota": {"by": "somebody"}, "lane": 7}
     item = {name: {**value, "later": 1} if isinstance(value, dict) else value for name, value in item.items()}
     assert decode_state(state.key, decode_item(encode_item(item))) == state
+
+
+@given(states)
+def test_a_state_from_before_there_were_releases_is_on_none(state: KeyState) -> None:
+    """What an older version wrote: the key takes a release at its next claim, as one that never had any."""
+    item = {name: value for name, value in encode_state(state).items() if name != "release"}
+    assert decode_state(state.key, decode_item(encode_item(item))) == replace(state, release=0)
 
 
 def test_an_ordinary_key_state_is_one_write_unit() -> None:

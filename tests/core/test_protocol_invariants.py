@@ -228,11 +228,17 @@ class Protocol(RuleBasedStateMachine):
         """Keys whose run is claimed."""
         return self.world.keys_that(lambda state: state.phase is Phase.RUNNING)
 
-    @rule(key=keys, evidence=st.sampled_from(ask.Evidence), has_slot=mostly, loses_actions=seldom, is_counted=chance)
+    @rule(
+        key=keys,
+        evidence=st.sampled_from(ask.Evidence),
+        has_slot=mostly,
+        loses_actions=seldom,
+        excuse=st.sampled_from((None, ask.Outcome.UNAVAILABLE, ask.Outcome.ROLLED_BACK)),
+    )
     def the_watchdog_looks(
-        self, key: str, evidence: ask.Evidence, has_slot: bool, loses_actions: bool, is_counted: bool
+        self, key: str, evidence: ask.Evidence, has_slot: bool, loses_actions: bool, excuse: ask.Outcome | None
     ) -> None:
-        self.world.expire(key, evidence, has_slot=has_slot, loses_actions=loses_actions, is_counted=is_counted)
+        self.world.expire(key, evidence, has_slot=has_slot, loses_actions=loses_actions, excuse=excuse)
 
     @rule(key=keys)
     def the_watchdog_corrects_a_clock_that_was_ahead(self, key: str) -> None:

@@ -366,7 +366,7 @@ class TestExpire:
         assert done.refusal is Refusal.SUPERSEDED
 
     def test_while_the_routes_breaker_is_open_no_attempt_is_used_up(self) -> None:
-        hung = ask.Expire(1, ask.Evidence.ENDED_WITHOUT_FINISH, ROUTE, None, is_counted=False)
+        hung = ask.Expire(1, ask.Evidence.ENDED_WITHOUT_FINISH, ROUTE, None, ask.Outcome.UNAVAILABLE)
         done = decide(make.bound(), hung)
         assert done.state.run is not None
         assert done.state.run.attempt == 1

@@ -379,13 +379,13 @@ class World:
         *,
         has_slot: bool,
         loses_actions: bool = False,
-        is_counted: bool = True,
+        excuse: ask.Outcome | None = None,
     ) -> None:
         """Have the watchdog give an attempt up."""
         state = self.keys[key].state
         if state.phase is Phase.RUNNING and state.run is not None:
             following = self.next_after(state, state.run.slice, has_slot=has_slot)
-            command = ask.Expire(state.fence, evidence, self.route, following, is_counted)
+            command = ask.Expire(state.fence, evidence, self.route, following, excuse)
             self.apply(key, command, loses_actions=loses_actions)
 
     # What operators do

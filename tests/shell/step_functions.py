@@ -42,6 +42,8 @@ class Execution:
     name: str
     input: dict[str, Any]
     number: int
+    version: str = ""
+    """Of its machine; empty if it was started on none."""
     status: str = "RUNNING"
     answers: dict[str, Any] = field(default_factory=dict)
     """By step; a step that isn't here has not run yet."""
@@ -70,14 +72,16 @@ class StepFunctions:
 
     machines: frozenset[str]
     executions: list[Execution] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+    """How many versions of a machine were published."""
     definitions: dict[str, str] = field(default_factory=dict)
     """By machine, for those that aren't DEFINITION."""
 
     def start_execution(self, **call: Any) -> dict[str, Any]:
         """Standard: the same name and input while it runs is the same execution. Express: always a new one."""
         check("stepfunctions", "StartExecution", call)
-        machine = call["stateMachineArn"].removeprefix(PREFIX)
-        if machine not in self.machines:
+        machine, _, version = call["stateMachineArn"].removeprefix(PREFIX).partition(":")
+        if machine not in self.machines or (version and int(version) > self.versions.get(machine, 0)):
             raise _error("StateMachineDoesNotExist", f"State Machine Does Not Exist: '{call['stateMachineArn']}'")
         document = json.loads(call["input"])
         same = [one for one in self.executions if (one.machine, one.name) == (machine, call["name"])]
@@ -85,7 +89,7 @@ class StepFunctions:
             if same[0].status == "RUNNING" and same[0].input == document:
                 return {}
             raise _error("ExecutionAlreadyExists", "Execution Already Exists")
-        self.executions.append(Execution(machine, call["name"], document, len(self.executions)))
+        self.executions.append(Execution(machine, call["name"], document, len(self.executions), version))
         return {}
 
     def describe_state_machine(self, **call: Any) -> dict[str, Any]:

@@ -29,6 +29,8 @@ RUN_INPUT: Final[Mapping[str, Any]] = {
         "flow_id": "4bf92f3577b34da6a3ce929d0e0e4736",
         "arrived_at_ms": 1_795_500_000_000,
         "personal": False,
+        "release": 0,
+        "qualifier": "",
     },
     "events": [{"position": "0001-1-000000", "flow_id": "4bf92f3577b34da6a3ce929d0e0e4736", "event": {"id": "17"}}],
 }

@@ -75,6 +75,11 @@ def too_many_attempts(definition: Definition) -> None:
     worker(definition)["Retry"][0]["MaxAttempts"] = 9
 
 
+def worker_whatever_the_release(definition: Definition) -> None:
+    worker(definition)["Parameters"]["FunctionName"] = "${InventoryFunctionArn}"
+    del worker(definition)["Parameters"]["FunctionName.$"]
+
+
 def branch_without_catch(definition: Definition) -> None:
     worker(definition)["Catch"] = []
 
@@ -139,6 +144,7 @@ def long_state_name(definition: Definition) -> None:
         (no_jitter, "retry of StepFailed, Runtime.HandlerError: has no jitter."),
         (no_longest_delay, "lacks MaxDelaySeconds."),
         (too_many_attempts, "has 9 attempts."),
+        (worker_whatever_the_release, "calls ${InventoryFunctionArn} whatever the run's release is."),
         (branch_without_catch, 'state "Work > Inventory": does not catch States.ALL by itself.'),
         (branch_without_data_limit, "does not catch States.DataLimitExceeded by itself."),
         (catch_all_first, "catches States.ALL before the last place."),

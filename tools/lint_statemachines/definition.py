@@ -1,5 +1,6 @@
 """Walk a state machine's definition (Amazon States Language, JSONPath)."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,6 +11,10 @@ Scope = Mapping[str, Any]
 
 FALLIBLE: Final = frozenset({"Task", "Parallel", "Map"})
 """State types that can fail and therefore can have Catch and Retry."""
+
+_PLAIN: Final = re.compile(r"\$\{(\w+)\}")
+_RELEASED: Final = re.compile(r"States\.Format\('\$\{(\w+)\}\{\}', \$\.run\.qualifier\)")
+"""A function's version by its run's release; the function itself where the run has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,13 @@ def function_of(state: State) -> str | None:
     """The substitution that names a Task's function, such as `InventoryFunctionArn`; None if it names none."""
     if state["Type"] != "Task":
         return None
-    name = state.get("Parameters", {}).get("FunctionName")
-    if isinstance(name, str) and name.startswith("${") and name.endswith("}"):
-        return name[2:-1]
+    parameters = state.get("Parameters", {})
+    for field, pattern in (("FunctionName", _PLAIN), ("FunctionName.$", _RELEASED)):
+        if found := pattern.fullmatch(str(parameters.get(field, ""))):
+            return found[1]
     return None
+
+
+def takes_release(state: State) -> bool:
+    """Whether a Task runs the version of its function that its run's release has."""
+    return bool(_RELEASED.fullmatch(str(state.get("Parameters", {}).get("FunctionName.$", ""))))

@@ -3,7 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tools.lint_statemachines.definition import FALLIBLE, Place, Scope, followers, function_of, inner_scopes, places
+from tools.lint_statemachines.definition import (
+    FALLIBLE,
+    Place,
+    Scope,
+    followers,
+    function_of,
+    inner_scopes,
+    places,
+    takes_release,
+)
 from tools.lint_statemachines.problem import Problem
 
 SEQUENCER: Final = "SequencerFunctionArn"
@@ -71,6 +80,19 @@ def retries_are_bounded_and_jittered(file: str, definition: Scope) -> Iterator[P
                     f"has {retrier['MaxAttempts']} attempts",
                     f"Allow at most {MAX_ATTEMPTS}; minutes are for the run's next attempt",
                 )
+
+
+def workers_take_the_runs_release(file: str, definition: Scope) -> Iterator[Problem]:
+    """A worker that is called by its plain name runs what was deployed last, whatever release its key is on."""
+    for place in places(definition):
+        function = function_of(place.state)
+        if function in {None, SEQUENCER} or takes_release(place.state):
+            continue
+        yield Problem(
+            f"{file}, {place}",
+            f"calls ${{{function}}} whatever the run's release is",
+            f"""Write "FunctionName.$": "States.Format('${{{function}}}{{}}', $.run.qualifier)\"""",
+        )
 
 
 def branches_catch_their_own_errors(file: str, definition: Scope) -> Iterator[Problem]:
@@ -163,6 +185,7 @@ RULES: Final[Sequence[Rule]] = (
     every_task_has_a_timeout,
     only_safe_errors_are_retried,
     retries_are_bounded_and_jittered,
+    workers_take_the_runs_release,
     branches_catch_their_own_errors,
     catches_keep_the_input,
     every_way_ends_in_the_sequencer,

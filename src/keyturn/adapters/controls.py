@@ -1,16 +1,19 @@
-"""What keeps routes from starting runs: holds that people set, and circuit breakers; and the ramps of released routes.
+"""What keeps routes from starting runs: holds that people set, and circuit breakers; the ramps of released routes; and
+which releases runs take.
 
-All of it stands in one small partition, which every function reads at most once a second: a hold takes effect within
-that second, and costs a run nothing.
+All of it stands in one small partition, which every function reads at most once a second: a hold or a release takes
+effect within that second, and costs a run nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+from keyturn.adapters.rollouts import ROLLOUT, decode_rollout, encode_rollout
 from keyturn.adapters.table import Item, ItemExists, Table
 from keyturn.core.breaker import Breaker, BreakerPhase, Failure, Probe
+from keyturn.core.rollout import NO_RELEASE, NOTHING_PUBLISHED, Pin, Rollout
 from keyturn.core.route import Route
 from keyturn.core.route_hold import Ramp, RouteHold
 
@@ -42,6 +45,7 @@ class Standing:
     holds: tuple[RouteHold, ...] = ()
     ramps: tuple[Ramp, ...] = ()
     breakers: tuple[Breaker, ...] = ()
+    rollout: Rollout = NOTHING_PUBLISHED
 
     @property
     def routes(self) -> frozenset[str]:
@@ -113,6 +117,12 @@ class Controls:
         """Read all controls, strongly consistent."""
         with self._reading:
             return self._read()
+
+    def pin(self, release: int, machine: str) -> Pin:
+        """Tell what a run of a state machine takes of its release."""
+        rollout = self.recent().rollout
+        is_known = release == NO_RELEASE or release in rollout.machines
+        return (rollout if is_known else self.read().rollout).pin(release, machine)
 
     def _read(self) -> Standing:
         began_ms = self.table.process.clock()
@@ -203,6 +213,28 @@ class Controls:
         """Take a breaker away that no route has any more."""
         self.table.delete_if(PARTITION, _BREAKER + seen.name, "version = :seen", {"seen": seen.version})
 
+    # Releases
+
+    def save_rollout(self, rollout: Rollout, together: Sequence[Item]) -> Rollout:
+        """Write the releases over the version they were made from, and other items with them, all or nothing.
+
+        Raises Moved when they have moved on.
+        """
+        saved = replace(rollout, version=rollout.version + 1)
+        condition, values = (
+            ("version = :expected", {"expected": rollout.version})
+            if rollout.version
+            else ("attribute_not_exists(pk)", None)
+        )
+        item = {"pk": PARTITION, "sk": ROLLOUT, **encode_rollout(saved)}
+        try:
+            self.table.put_if(item, condition, values, together)
+        except ItemExists as occupied:
+            raise Moved(decode_rollout(occupied.item) if occupied.item else NOTHING_PUBLISHED) from occupied
+        with self._reading:
+            self._standing = replace(self._standing, rollout=saved)
+        return saved
+
     def _remember(self, breaker: Breaker) -> None:
         """Let this process see at once what it wrote itself."""
         with self._reading:
@@ -222,6 +254,7 @@ def standing_of(items: Iterable[Item]) -> Standing:
     holds: list[RouteHold] = []
     ramps: list[Ramp] = []
     breakers: list[Breaker] = []
+    rollout = NOTHING_PUBLISHED
     for item in items:
         name: str = item["sk"]
         if name == HOLD_EVERYTHING or name.startswith(HOLD_ROUTE):
@@ -230,7 +263,9 @@ def standing_of(items: Iterable[Item]) -> Standing:
             ramps.append(Ramp(item["route"], item["since_ms"], item["keys"], item["next_at_ms"]))
         elif name.startswith(_BREAKER):
             breakers.append(_decode_breaker(item))
-    return Standing(tuple(holds), tuple(ramps), tuple(breakers))
+        elif name == ROLLOUT:
+            rollout = decode_rollout(item)
+    return Standing(tuple(holds), tuple(ramps), tuple(breakers), rollout)
 
 
 def _encode_hold(hold: RouteHold) -> dict[str, Any]:

@@ -32,15 +32,18 @@ class Executions:
     client: Any
     prefix: str
 
-    def start(self, run: Run, execution_input: str) -> None:
-        """Start a run's execution. One of its name that was started before counts as success.
+    def start(self, run: Run, execution_input: str, version: int | None = None) -> None:
+        """Start a run's execution, on a version of its state machine if one is named.
+
+        One of its name that was started before counts as success. An execution's ARN has no version in it, whichever
+        one it runs on: that is told besides (`stateMachineVersionArn`, DescribeExecution API reference).
 
         Raises Throttled when it may work later, CannotStart when it never will.
         """
         with translated(f"starting execution {run.execution_name}"):
             try:
                 self.client.start_execution(
-                    stateMachineArn=f"{self.prefix}{run.workflow}-{run.kind}",
+                    stateMachineArn=f"{self.prefix}{run.machine}{'' if version is None else f':{version}'}",
                     name=run.execution_name,
                     input=execution_input,
                 )

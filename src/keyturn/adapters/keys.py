@@ -111,6 +111,7 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "held_route": state.held_route or None,
         "replay": _encode_replay(state.replay) if state.replay else None,
         "missing": state.missing or None,
+        "release": state.release or None,
         "last_replay": state.last_replay or None,
     }
 
@@ -138,6 +139,7 @@ def decode_state(key: str, item: Item) -> KeyState:
         held_route=item.get("held_route", ""),
         replay=_decode_replay(item["replay"]) if "replay" in item else None,
         missing=item.get("missing", 0),
+        release=item.get("release", 0),
         last_replay=item.get("last_replay", ""),
     )
 

@@ -46,6 +46,7 @@ class OutcomeStore:
             "started_at_ms": run.started_at_ms,
             "ended_at_ms": record.ended_at_ms,
             "generation": run.generation or None,
+            "release": record.release or None,
             "expires_at": record.ended_at_ms // 1000 + self.retention_s,
         }
 

@@ -109,22 +109,23 @@ class Table:
         return None
 
     def update(
-        self, place: ItemKey, expression: str, condition: str, values: Item, *, returns_item: bool = True
+        self, place: ItemKey, expression: str, condition: str | None, values: Item, *, returns_item: bool = True
     ) -> Item:
-        """Change attributes of an item if `condition` holds; return the whole item, or nothing of it.
+        """Change attributes of an item if `condition` holds, or in any case; return the whole item, or nothing of it.
 
         Raises ItemExists with the one in the way, which is empty when there is none.
         """
+        only = {"ConditionExpression": condition} if condition else {}
         with translated("changing an item of the state table"):
             try:
                 answer = self.client.update_item(
                     TableName=self.name,
                     Key=_key(*place),
                     UpdateExpression=expression,
-                    ConditionExpression=condition,
                     ExpressionAttributeValues=encode_values(values),
                     ReturnValues="ALL_NEW" if returns_item else "NONE",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                    **only,
                 )
             except ClientError as error:
                 if code_of(error) != "ConditionalCheckFailedException":

@@ -18,6 +18,8 @@ class Subject(StrEnum):
     """A released route, whose keys go on."""
     BREAKER = "breaker"
     """A breaker, whose next probe may go."""
+    RELEASE = "release"
+    """A release that was rolled back, by its number, whose parked keys are resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +45,7 @@ class WakeQueue:
 def subject_of(body: str) -> tuple[Subject, str]:
     """Read what a message is about; raises ValueError or KeyError for one that isn't ours."""
     content = json.loads(body)
-    subject = next((one for one in (Subject.RAMP, Subject.BREAKER) if one.value in content), Subject.KEY)
+    subject = next(
+        (one for one in (Subject.RAMP, Subject.BREAKER, Subject.RELEASE) if one.value in content), Subject.KEY
+    )
     return subject, content[subject.value]

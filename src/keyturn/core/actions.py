@@ -63,7 +63,15 @@ class Emit:
     value: int = 1
 
 
-Action = StartRun | WakeAt | HandOn | SeekSlot | DivertPending | Emit
+@dataclass(frozen=True, slots=True)
+class CountAttempt:
+    """An attempt on a release ended: count it, if that release is a canary."""
+
+    release: int
+    has_succeeded: bool
+
+
+Action = StartRun | WakeAt | HandOn | SeekSlot | DivertPending | Emit | CountAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,7 @@ class RecordAttempt:
     outcome: str
     reason: str
     ended_at_ms: int
+    release: int = 0
 
 
 @dataclass(frozen=True, slots=True)

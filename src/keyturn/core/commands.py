@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from keyturn.core.positions import Position
+from keyturn.core.rollout import NOTHING_PUBLISHED, Rollout
 from keyturn.core.route import Route
 from keyturn.core.state import Slice, Span
 
@@ -19,6 +20,8 @@ class Next:
     """Whether a run may be in flight for it."""
     is_held: bool = False
     """Whether its route is held, by a person or an open circuit breaker. A breaker's probe isn't."""
+    rollout: Rollout = NOTHING_PUBLISHED
+    """The releases as they stand: a key that has none takes one when it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Outcome(StrEnum):
     """A worker refused to begin too close to the deadline: not the workflow's fault, so no attempt is used up."""
     UNAVAILABLE = "unavailable"
     """It failed while the circuit breaker of its route was open: the downstream's fault, so no attempt is used up."""
+    ROLLED_BACK = "rolled_back"
+    """It failed on a release that was rolled back by then: the release's fault, so no attempt is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,8 @@ class Expire:
     route: Route
     next: Next | None
     """What would follow the run, should the policy skip it."""
-    is_counted: bool = True
-    """Whether it uses an attempt up; not while the circuit breaker of its route is open."""
+    excuse: Outcome | None = None
+    """Why it uses no attempt up, though it failed: `UNAVAILABLE` or `ROLLED_BACK`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,11 +74,13 @@ def _fitting(entries: Sequence[LogEntry], route: Route, routes: Routes) -> Itera
         yield entry
 
 
-def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], route: Route) -> str:
+def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], route: Route, qualifier: str = "") -> str:
     """Write the input of a run's execution: the same text each time, since a start is only repeatable with it.
 
     Events go in as their producers wrote them, byte for byte: written anew, `1e15` would take 18 characters, and an
     event that was small enough for the log might be too large for an execution.
+
+    `qualifier` is what the workers' ARNs end in, by the run's release.
     """
     header = {
         "key": state.key,
@@ -96,6 +98,8 @@ def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], rout
         "flow_id": run.slice.flow_id,
         "arrived_at_ms": run.slice.arrived_at_ms,
         "personal": route.personal_key,
+        "release": state.release,
+        "qualifier": qualifier,
     }
     events = ",".join(_as_input(entry) for entry in entries)
     return f'{{"run":{_compact(header)},"events":[{events}]}}'

@@ -40,6 +40,7 @@ from keyturn.core import commands as ask
 from keyturn.core.actions import (
     Action,
     Count,
+    CountAttempt,
     DivertPending,
     Emit,
     HandOn,
@@ -53,6 +54,7 @@ from keyturn.core.actions import (
 )
 from keyturn.core.naming import execution_name
 from keyturn.core.positions import Position
+from keyturn.core.rollout import NO_RELEASE
 from keyturn.core.route import Exhaustion, Kind, Route
 from keyturn.core.state import (
     Hold,
@@ -208,8 +210,8 @@ def _expire(state: KeyState, command: ask.Expire, now_ms: int, rules: Rules) -> 
     if not is_over:
         return _refuse(state, Refusal.TOO_EARLY)
     ending = ask.ending_of(command.evidence)
-    if ending.outcome is ask.Outcome.FAILED and not command.is_counted:
-        ending = replace(ending, outcome=ask.Outcome.UNAVAILABLE)
+    if ending.outcome is ask.Outcome.FAILED and command.excuse is not None:
+        ending = replace(ending, outcome=command.excuse)
     return _fail(state, ending, command.route, command.next, now_ms, rules)
 
 
@@ -291,7 +293,8 @@ def _resume(state: KeyState, command: ask.Resume, now_ms: int, _rules: Rules) ->
     if run is not None:
         generation += command.is_fresh
         run = replace(run, attempt=1, execution_id=None, generation=generation if command.is_fresh else run.generation)
-    resumed = _queue(replace(state, run=run, generation=generation, parked=None), now_ms)
+    # It takes a release anew: what a person mended may have been the one that it was parked on.
+    resumed = _queue(replace(state, run=run, generation=generation, parked=None, release=NO_RELEASE), now_ms)
     return replace(resumed, records=(_operation(state, command, command.operator, now_ms),))
 
 
@@ -300,12 +303,13 @@ def _skip(state: KeyState, command: ask.Skip, now_ms: int, rules: Rules) -> Tran
         return _refuse(state, Refusal.NOTHING_TO_SKIP)
     failed = state.run.slice if state.run is not None else command.slice
     record = _operation(state, command, command.operator, now_ms)
+    state = replace(state, parked=None, release=NO_RELEASE)
     if failed is None:
         _, through = to_run(state) or (state.cursor, state.tail)
-        lost = passed(replace(state, parked=None), through, state.admitted - state.finished)
+        lost = passed(state, through, state.admitted - state.finished)
         after = _go_on(_pending_since(lost, None), None, now_ms, rules)
         return replace(_seeking(after), records=(record,))
-    over = _pass(replace(state, parked=None), failed.last, failed.count, command.next)
+    over = _pass(state, failed.last, failed.count, command.next)
     after = _seeking(_go_on(over, command.next, now_ms, rules))
     reason = f"skipped by {command.operator.by}: {command.operator.reason}"
     gone = Emit(Count.DEAD_LETTERED, failed.count)
@@ -371,8 +375,9 @@ def _operation(
 def _succeed(state: KeyState, following: ask.Next | None, now_ms: int, rules: Rules) -> Transition:
     run = _run_of(state)
     after = _go_on(_pass_run(state, following), following, now_ms, rules)
-    records = (RecordAttempt(run, state.fence, ask.Outcome.SUCCEEDED, "", now_ms),) if run.attempt > 1 else ()
-    return replace(after, records=records, actions=(Emit(Count.FINISHED, run.slice.count), *after.actions))
+    record = RecordAttempt(run, state.fence, ask.Outcome.SUCCEEDED, "", now_ms, state.release)
+    counts = (Emit(Count.FINISHED, run.slice.count), *_counted(state, has_succeeded=True))
+    return replace(after, records=(record,) if run.attempt > 1 else (), actions=(*counts, *after.actions))
 
 
 def _fail(
@@ -381,13 +386,18 @@ def _fail(
     """End an attempt that did not succeed: try again later, or do what the route says when attempts are used up."""
     run = _run_of(state)
     quiet = replace(state, not_before_ms=_quiet_from(run, ending, route, now_ms, rules))
-    record = RecordAttempt(run, state.fence, ending.outcome, ending.reason, now_ms)
+    record = RecordAttempt(run, state.fence, ending.outcome, ending.reason, now_ms, state.release)
     is_counted = ending.outcome is ask.Outcome.FAILED
     if is_counted and (ending.permanent or run.attempt >= route.max_attempts):
         ended = _exhaust(quiet, ending.reason, route, following, now_ms, rules)
     else:
         ended = _retry(quiet, run, route, now_ms, is_counted=is_counted)
-    return replace(ended, records=(record, *ended.records), actions=(Emit(Count.FAILED), *ended.actions))
+    counts = (Emit(Count.FAILED), *(_counted(state, has_succeeded=False) if is_counted else ()))
+    return replace(ended, records=(record, *ended.records), actions=(*counts, *ended.actions))
+
+
+def _counted(state: KeyState, *, has_succeeded: bool) -> tuple[Action, ...]:
+    return (CountAttempt(state.release, has_succeeded),) if state.release != NO_RELEASE else ()
 
 
 def _quiet_from(run: Run, ending: ask.Ending, route: Route, now_ms: int, rules: Rules) -> int:
@@ -474,6 +484,7 @@ def _rest(state: KeyState) -> Transition:
         waits_for=None,
         held_route="",
         turn=0,
+        release=NO_RELEASE,
         finished=state.finished + missing,
         missing=state.missing + missing,
     )
@@ -507,10 +518,12 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
         return _wait_for_release(state, following, now_ms)
     if not following.has_slot:
         return _wait_for_slot(state, now_ms)
-    fence = state.fence + 1
+    fence, release = state.fence + 1, following.rollout.next_of(state)
+    # Attempts that a release failed at that was rolled back aren't held against its successor.
+    is_moved = state.release not in {release, NO_RELEASE}
     run = Run(
         slice=following.slice,
-        attempt=state.run.attempt if state.run else 1,
+        attempt=state.run.attempt if state.run and not is_moved else 1,
         workflow=following.route.workflow,
         kind=following.route.kind,
         started_at_ms=now_ms,
@@ -525,6 +538,7 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
         held_route="",
         fence=fence,
         turn=state.turn + 1,
+        release=release,
         run=run,
         parked=None,
     )

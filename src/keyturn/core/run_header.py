@@ -26,6 +26,8 @@ class RunHeader:
     """Highest generation whose step results count; `generation` is the lowest, and the one that is written."""
     run_timeout_ms: int = 0
     """How long an attempt may take, from its start or from a worker's heartbeat."""
+    release: int = 0
+    """The release that the run takes; 0 if it takes none."""
 
     @classmethod
     def from_input(cls, run: Mapping[str, Any]) -> Self:
@@ -45,6 +47,7 @@ class RunHeader:
                 is_personal=run["personal"],
                 generation_latest=run.get("generation_latest", run["generation"]),
                 run_timeout_ms=run.get("run_timeout_ms", 0),
+                release=run.get("release", 0),
             )
         except (KeyError, TypeError) as error:
             raise KeyturnError(

@@ -69,6 +69,11 @@ class Run:
     heartbeat_at_ms: int = 0
     """When a worker last extended the deadline; 0 if none did."""
 
+    @property
+    def machine(self) -> str:
+        """Name of its state machine, without the stack's."""
+        return f"{self.workflow}-{self.kind}"
+
 
 @dataclass(frozen=True, slots=True)
 class Parked:
@@ -142,6 +147,8 @@ class KeyState:
     replay: Replay | None = None
     missing: int = 0
     """Admitted events that the log didn't hold when their turn came, later ones being there."""
+    release: int = 0
+    """The release that its runs take until it is idle; 0 while it has taken none."""
     last_replay: str = ""
     """The replay that was asked for last, by its id: asking for it again changes nothing. Of those before it, the
     records of operations tell."""
@@ -274,6 +281,7 @@ def violations(state: KeyState) -> list[str]:
         (state.finished <= state.admitted or state.cursor > START, "finished without admitted"),
         (state.phase is not Phase.IDLE or not state.has_pending, "idle with pending events (a lost wake-up)"),
         (state.phase is not Phase.IDLE or state.run is None, "idle with a run"),
+        (state.phase is not Phase.IDLE or state.release == 0, "idle on a release"),
         (state.phase is not Phase.RUNNING or state.run is not None, "running without a run"),
         ((state.phase is Phase.WAITING) == (state.waits_for is not None), "waits_for disagrees with the phase"),
         ((state.phase is Phase.PARKED) == (state.parked is not None), "parked disagrees with the phase"),

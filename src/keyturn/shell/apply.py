@@ -1,21 +1,21 @@
 """The one way to change a key: decide and write (see `change`), then carry out what the decision asks for."""
 
-from collections.abc import Sequence
 from itertools import islice
 from typing import Final, assert_never
 
 from keyturn.adapters import telemetry
-from keyturn.adapters.wake import Subject
 from keyturn.core import commands as ask
-from keyturn.core.actions import Action, DivertPending, Emit, HandOn, SeekSlot, StartRun, WakeAt
-from keyturn.core.log_entry import LogEntry, execution_input
+from keyturn.core.actions import Action, CountAttempt, DivertPending, Emit, HandOn, SeekSlot, StartRun, WakeAt
+from keyturn.core.log_entry import execution_input
 from keyturn.core.positions import Position
 from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Phase, Run, to_run
-from keyturn.errors import CannotStart, LogIncomplete, StoreError, Throttled
+from keyturn.errors import CannotStart, LogIncomplete, Throttled
 from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
+from keyturn.shell.canaries import count_attempt
 from keyturn.shell.change import Applied, Change, CommandFor, Freed, log_is_short
 from keyturn.shell.platform import Platform
+from keyturn.shell.waking import wake_at
 
 _HANDS_MAX: Final = 4
 """Waiting keys that a freed slot is offered to before it is left to the watchdog."""
@@ -107,17 +107,6 @@ def hand_on(platform: Platform) -> None:
     wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)
 
 
-def wake_at(platform: Platform, name: str, at_ms: int, subject: Subject = Subject.KEY) -> None:
-    """Have the watchdog look at a key (for free slots if its name is empty), a ramp or a breaker.
-
-    Losing this costs time only.
-    """
-    try:
-        platform.wake.wake_at(name, at_ms, platform.clock(), subject)
-    except StoreError as error:
-        telemetry.logger().warning("wake-up message not sent; the next pass does it", extra={"reason": str(error)})
-
-
 def log_fields(state: KeyState, run: Run, route: Route) -> dict[str, object]:
     """Return what every log line about a run carries."""
     return {
@@ -145,6 +134,8 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
             divert(change.platform, change.key)
         case Emit():
             telemetry.count(action.count, action.value)
+        case CountAttempt():
+            count_attempt(change.platform, action.release, has_succeeded=action.has_succeeded)
         case _:
             assert_never(action)
 
@@ -166,7 +157,9 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
     fields = log_fields(state, run, route)
     try:
         entries = change.entries_of(run)
-        change.platform.executions.start(run, _input_of(state, run, entries, route))
+        pin = change.platform.controls.pin(state.release, run.machine)
+        text = _checked(execution_input(state, run, entries, route, pin.qualifier))
+        change.platform.executions.start(run, text, pin.machine)
     except (CannotStart, LogIncomplete) as error:
         telemetry.count("StartFailed")
         telemetry.logger().error("run can never start", extra=fields | {"reason": str(error)})
@@ -179,8 +172,7 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
         telemetry.logger().info("run started", extra=fields)
 
 
-def _input_of(state: KeyState, run: Run, entries: Sequence[LogEntry], route: Route) -> str:
-    text = execution_input(state, run, entries, route)
+def _checked(text: str) -> str:
     if len(text.encode()) > EXECUTION_INPUT_BYTES_MAX:
         raise CannotStart(f"its input has more than {EXECUTION_INPUT_BYTES_MAX} bytes")
     return text

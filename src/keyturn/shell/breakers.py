@@ -27,11 +27,12 @@ from keyturn.core.breaker import (
 from keyturn.core.commands import Ending, Outcome
 from keyturn.core.naming import key_hash
 from keyturn.core.route import Route
-from keyturn.core.state import Phase, Queue, Run, WaitsFor
+from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
 from keyturn.errors import StoreError
-from keyturn.shell.apply import claim, wake_at
+from keyturn.shell.apply import claim
 from keyturn.shell.platform import Platform
 from keyturn.shell.releasing import begin, wake_ramps
+from keyturn.shell.waking import wake_at
 
 _TRIES_MAX: Final = 12
 _LATE_MS: Final = 1_000
@@ -40,16 +41,24 @@ _CANDIDATES_MAX: Final = 10
 """Held keys that are looked at for one that may start now, each time that a probe may go."""
 
 
-def judged(platform: Platform, route: Route, key: str, run: Run, ending: Ending) -> Ending:
-    """Report how an attempt ended to its route's breaker; return the ending, as unavailable where that excuses it."""
+def judged(platform: Platform, route: Route, state: KeyState, ending: Ending) -> Ending:
+    """Report how a running key's attempt ended to its route's breaker.
+
+    Return the ending, excused where the downstream is to blame or the release that was rolled back.
+    """
+    standing, run = platform.controls.recent(), state.run
+    if ending.outcome is Outcome.FAILED and standing.rollout.has_rolled_back(state.release):
+        ending = replace(ending, outcome=Outcome.ROLLED_BACK)
     rules = route.breaker
-    if rules is None:
+    if rules is None or run is None:
         return ending
-    event = _event(platform, rules, key, run, ending)
+    breaker, event = standing.breaker(rules.name), _event(platform, rules, state.key, run, ending)
     if not isinstance(event, Failed):
-        if platform.controls.recent().breaker(rules.name).wants_news:
+        if breaker.wants_news:
             report(platform, rules, event)
         return ending
+    if standing.rollout.is_canary(state.release) and not breaker.is_holding:
+        return ending  # the canary's own count tells; a bad release must not stop the good one's keys
     is_excused = report(platform, rules, event).excuses(run.started_at_ms)
     return replace(ending, outcome=Outcome.UNAVAILABLE) if is_excused else ending
 
@@ -57,7 +66,7 @@ def judged(platform: Platform, route: Route, key: str, run: Run, ending: Ending)
 def _event(platform: Platform, rules: BreakerRules, key: str, run: Run, ending: Ending) -> BreakerEvent:
     if ending.outcome is Outcome.SUCCEEDED:
         return Succeeded(key)
-    if ending.outcome is Outcome.OUT_OF_TIME or ending.permanent:
+    if ending.outcome is not Outcome.FAILED or ending.permanent:
         return Missed(key)
     return Failed(key, key_hash(key), run.started_at_ms, platform.routes.with_breaker(rules.name))
 

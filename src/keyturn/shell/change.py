@@ -15,6 +15,7 @@ from keyturn.core.log_entry import LogEntry, cut_slice
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.protocol import Transition, transition
+from keyturn.core.rollout import Rollout
 from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Run, Slice, passed, to_run
 from keyturn.errors import Conflict, LogIncomplete
@@ -128,12 +129,15 @@ class Change:
         cut, route = cut_slice(found, routes)
         self.entries[cut.first, cut.last] = found[: cut.count]
         is_held = self._is_held(route)
-        return ask.Next(cut, route, not is_held and has_slot(), is_held=is_held)
+        return ask.Next(cut, route, not is_held and has_slot(), is_held=is_held, rollout=self._rollout())
 
     def again(self, run: Run, *, has_slot: bool) -> ask.Next:
         """Return what a retry runs: the run's own slice, by its route as it is now."""
         route = self.platform.routes.named(run.slice.route)
-        return ask.Next(run.slice, route, has_slot, is_held=self._is_held(route))
+        return ask.Next(run.slice, route, has_slot, is_held=self._is_held(route), rollout=self._rollout())
+
+    def _rollout(self) -> Rollout:
+        return self.platform.controls.recent().rollout
 
     def _is_held(self, route: Route | None) -> bool:
         return not self.is_probe and self.platform.controls.holds(route)

@@ -19,11 +19,12 @@ from keyturn.core.positions import sequence_number_of
 from keyturn.core.sorting import Sorted, sort_events, split_old
 from keyturn.core.state import KeyState, Phase
 from keyturn.errors import StoreError
-from keyturn.shell.apply import apply, wake_at
+from keyturn.shell.apply import apply
 from keyturn.shell.change import Change
 from keyturn.shell.log_entries import as_archived, as_entry
 from keyturn.shell.platform import Platform
 from keyturn.shell.time_budget import HasTime
+from keyturn.shell.waking import wake_at
 
 _HANDS: Final = 8
 _LOOK_FOR_SLOTS_MS: Final = 2_000

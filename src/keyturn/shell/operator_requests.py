@@ -16,6 +16,13 @@ from keyturn.shell.hold_routes import EVERYTHING, hold_route, release_route
 from keyturn.shell.item_requests import discard_items, redrive_given_up, redrive_quarantined
 from keyturn.shell.operate import hold, release, resume, skip, told
 from keyturn.shell.platform import Platform
+from keyturn.shell.release_requests import (
+    begin_release,
+    promote_release,
+    publish_release,
+    roll_release_back,
+    try_release,
+)
 from keyturn.shell.replay_requests import apply_plan, cancel, plan
 
 Request = Mapping[str, Any]
@@ -71,6 +78,11 @@ HANDLERS: Final[Mapping[str, _Handler]] = {
     "quarantine-redrive": redrive_quarantined,
     "deadletter-redrive": redrive_given_up,
     "discard": discard_items,
+    "release-begin": begin_release,
+    "release-publish": publish_release,
+    "release-canary": try_release,
+    "release-promote": promote_release,
+    "release-rollback": roll_release_back,
     "replay-plan": plan,
     "replay-apply": apply_plan,
     "replay-cancel": cancel,

@@ -22,6 +22,7 @@ from keyturn.adapters.process import THIS, Process
 from keyturn.adapters.quarantine import Quarantine
 from keyturn.adapters.renewal import Renewal
 from keyturn.adapters.replays import ReplayStore
+from keyturn.adapters.rollouts import ReleaseStore
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.stream import Stream
 from keyturn.adapters.stream_reader import StreamReader
@@ -52,6 +53,7 @@ class Platform:
     index: DueIndex
     capacity: Capacity
     controls: Controls
+    releases: ReleaseStore
     passes: Passes
     executions: Executions
     wake: WakeQueue
@@ -90,6 +92,7 @@ class Platform:
             index=index,
             capacity=Capacity(table, index, settings.max_in_flight_runs),
             controls=Controls(table, settings.event_retention_s),
+            releases=ReleaseStore(table),
             passes=Passes(table),
             executions=Executions(client_of("stepfunctions"), settings.state_machine_prefix),
             wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),

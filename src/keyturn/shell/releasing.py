@@ -6,10 +6,11 @@ from typing import Final
 from keyturn.adapters.wake import Subject
 from keyturn.core.route_hold import RAMP_STEP_MS, Ramp
 from keyturn.core.state import Queue
-from keyturn.shell.apply import claim, wake_at
+from keyturn.shell.apply import claim
 from keyturn.shell.platform import Platform
 from keyturn.shell.side_by_side import each
 from keyturn.shell.time_budget import HasTime
+from keyturn.shell.waking import wake_at
 
 _ASIDE_AT_ONCE: Final = 500
 

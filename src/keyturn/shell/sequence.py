@@ -60,7 +60,7 @@ def _finish_command(
     following = None
     if is_ours and state.run is not None:
         # Before what follows is read: a breaker that this run closes holds its key's next one no more.
-        ending = judged(platform, route, state.key, state.run, ending)
+        ending = judged(platform, route, state, ending)
         quantum = platform.settings.slot_quantum_runs
         following = change.next_after(
             state,

@@ -11,18 +11,21 @@ from typing import Final
 from keyturn.adapters import telemetry
 from keyturn.adapters.table import chunks
 from keyturn.core import commands as ask
-from keyturn.core.commands import Evidence, Outcome, Retime
+from keyturn.core.commands import Evidence, Retime
 from keyturn.core.naming import key_hash
 from keyturn.core.route import Kind, Route
 from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
 from keyturn.errors import StoreError, Throttled
-from keyturn.shell.apply import apply, claim, divert, log_fields, start_again, wake_at
+from keyturn.shell.apply import apply, claim, divert, log_fields, start_again
 from keyturn.shell.breakers import judged, look_at_all
+from keyturn.shell.canaries import look_at_canary
 from keyturn.shell.change import Change, Freed
 from keyturn.shell.platform import Platform
+from keyturn.shell.recovering import recover_all
 from keyturn.shell.releasing import put_aside, release_all
 from keyturn.shell.side_by_side import each, leave
 from keyturn.shell.time_budget import HasTime
+from keyturn.shell.waking import wake_at
 
 _OVERDUE_A_BUCKET_MAX: Final = 2_000
 """Overdue keys of one bucket that a pass takes on, the most overdue first; a pass ends by its time before that."""
@@ -47,9 +50,12 @@ def watch(platform: Platform, has_time: HasTime) -> dict[str, int]:
     retimed = retime(platform, has_time)
     look_at_all(platform)
     released = release_all(platform, has_time)
+    look_at_canary(platform)
+    recovered = recover_all(platform, has_time)
     filled = fill_slots(platform, has_time)
     _measure(platform)
-    done = {"expired": len(expired), "ready": len(ready), "filled": filled, "retimed": retimed, "released": released}
+    done = {"expired": len(expired), "ready": len(ready), "filled": filled, "retimed": retimed}
+    done |= {"released": released, "recovered": recovered}
     platform.passes.record("watchdog", now_ms, platform.clock(), done)
     return done
 
@@ -185,8 +191,9 @@ def _expire_command(change: Change, fence: int, evidence: Evidence, state: KeySt
         return None
     route = change.platform.routes.named_or_missing(state.run.slice.route)
     following = change.next_after(state, state.run.slice, lambda: False)
-    ending = judged(change.platform, route, state.key, state.run, ask.ending_of(evidence))
-    return ask.Expire(fence, evidence, route, following, is_counted=ending.outcome is not Outcome.UNAVAILABLE)
+    found = ask.ending_of(evidence).outcome
+    judged_as = judged(change.platform, route, state, ask.ending_of(evidence)).outcome
+    return ask.Expire(fence, evidence, route, following, excuse=judged_as if judged_as is not found else None)
 
 
 def retime(platform: Platform, has_time: HasTime) -> int:

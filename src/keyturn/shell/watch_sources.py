@@ -1,4 +1,4 @@
-"""What the watchdog can be asked by: its schedule, an execution's status-change event, wake-up messages."""
+"""What the watchdog can be asked by: its schedule, an execution's status change, an alarm's, wake-up messages."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,9 @@ from keyturn.adapters import telemetry
 from keyturn.adapters.wake import Subject, subject_of
 from keyturn.errors import StoreError
 from keyturn.shell.breakers import probe
+from keyturn.shell.canaries import roll_back_alarmed
 from keyturn.shell.platform import Platform
+from keyturn.shell.recovering import recover
 from keyturn.shell.releasing import release_some
 from keyturn.shell.time_budget import HasTime
 from keyturn.shell.watch import ended_without_finish, fill_slots, wake, watch
@@ -20,6 +22,8 @@ def watch_for(platform: Platform, event: Mapping[str, Any], has_time: HasTime) -
         return _wake_each(platform, event["Records"], has_time)
     if event.get("detail-type") == "Step Functions Execution Status Change":
         return _take_up_status(platform, event["detail"])
+    if event.get("detail-type") == "CloudWatch Alarm State Change":
+        return roll_back_alarmed(platform, event)
     return dict(watch(platform, has_time))
 
 
@@ -45,6 +49,8 @@ def _wake(platform: Platform, subject: Subject, name: str, has_time: HasTime) ->
             release_some(platform, name, has_time)
         case Subject.BREAKER:
             probe(platform, name)
+        case Subject.RELEASE:
+            recover(platform, int(name), has_time)
         case _:
             assert_never(subject)
 

@@ -1,0 +1,75 @@
+"""Counts how the attempts on a canary end, and rolls it back or promotes it by itself.
+
+A run that is on no canary costs nothing here: what it is on was read with the controls.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from keyturn.adapters import telemetry
+from keyturn.core.commands import Operator
+from keyturn.core.rollout import Canary, Health, Verdict, judge
+from keyturn.errors import CannotOperate, StoreError
+from keyturn.shell.platform import Platform
+from keyturn.shell.releases import promote, roll_back
+
+ITSELF: Final = "keyturn"
+"""Who does what nobody asked for."""
+
+
+def count_attempt(platform: Platform, release: int, *, has_succeeded: bool) -> None:
+    """Count an attempt that ended on a release, if that is a canary, and do what follows.
+
+    Losing this costs time only: the canary's next attempt, or the watchdog, decides by what is counted then.
+    """
+    canary = platform.controls.recent().rollout.canary
+    if canary is None or canary.number != release:
+        return
+    telemetry.count("CanarySucceeded" if has_succeeded else "CanaryFailed")
+    try:
+        _decide(platform, canary, platform.releases.count(canary, has_succeeded=has_succeeded))
+    except StoreError as error:
+        telemetry.logger().warning("canary's attempt not counted", extra={"reason": str(error)})
+
+
+def look_at_canary(platform: Platform) -> None:
+    """Decide what becomes of the canary, as a pass of the watchdog does: its time may be over."""
+    canary = platform.controls.read().rollout.canary
+    if canary is not None:
+        _decide(platform, canary, platform.releases.health(canary))
+
+
+def roll_back_alarmed(platform: Platform, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Roll the canary back that an alarm went off for. One that was begun after the alarm isn't meant."""
+    name, canary = event["detail"]["alarmName"], platform.controls.read().rollout.canary
+    if event["detail"]["state"]["value"] != "ALARM" or canary is None:
+        return {"status": "no canary to roll back"}
+    _roll_back(platform, canary, f"alarm {name}")
+    return {"status": "rolled back", "release": canary.number}
+
+
+def _decide(platform: Platform, canary: Canary, health: Health) -> None:
+    match judge(canary, health, platform.clock()):
+        case Verdict.ROLL_BACK:
+            _roll_back(platform, canary, f"{health.failed} of {health.ended} attempts failed")
+        case Verdict.PROMOTE:
+            _promote(platform, canary, f"{health.succeeded} of {health.ended} attempts succeeded")
+        case _:
+            pass
+
+
+def _roll_back(platform: Platform, canary: Canary, why: str) -> None:
+    try:
+        roll_back(platform, canary.number, Operator(ITSELF, why), is_canary_only=True)
+    except CannotOperate:
+        return  # somebody else did it, or promoted it, a moment ago
+    telemetry.count("CanaryRolledBack")
+    telemetry.logger().error("canary rolled back", extra={"release": canary.number, "why": why})
+
+
+def _promote(platform: Platform, canary: Canary, why: str) -> None:
+    try:
+        promote(platform, canary.number, Operator(ITSELF, why), is_canary_only=True)
+    except CannotOperate:
+        return
+    telemetry.logger().warning("canary promoted", extra={"release": canary.number, "why": why})
