@@ -21,6 +21,14 @@ from keyturn_cli.target import AwsOptions
 
 LIMIT_MAX: Final = 1_000
 _IDLE: Final = "Idle keys aren't listed, since they aren't indexed; look at one: keyturn key KEY"
+_NONE: Final = {
+    None: "No key{of} is running, waiting, parked or held",
+    Listed.RUNNING: "No key{of} is running",
+    Listed.WAITING: "No key{of} waits for a slot",
+    Listed.RETRY: "No key{of} waits for its next attempt",
+    Listed.PARKED: "No key{of} is parked",
+    Listed.HELD: "No key{of} is held",
+}
 _HEADINGS: Final = ("KEY", "PHASE", "SINCE", "PENDING", "ROUTE", "ATTEMPT", "WHY")
 
 
@@ -51,7 +59,11 @@ def keys(
     now_ms = reader.clock()
     token = page.after.token(listing) if page.after else None
     more = f"keyturn keys {listing}--limit {limit} --after {token}" if token else ""
-    show(output, _document(page, token, now_ms), lambda screen: screen.lines(_lines(page, more, now_ms)))
+    show(
+        output,
+        _document(page, token, now_ms),
+        lambda screen: screen.lines(_lines(page, none_of(phase, route), more, now_ms)),
+    )
     if route and not page.rows and reader.routes.named(route) is None:
         named = ", ".join(one.name for one in reader.routes.routes)
         typer.echo(f"This checkout has no route {quoted(route)}, only {named}.", err=True)
@@ -63,7 +75,12 @@ def _listing(phase: Listed | None, route: str) -> str:
     return "".join(options)
 
 
-def _lines(page: Page, more: str, now_ms: int) -> Iterator[Line]:
+def none_of(phase: Listed | None, route: str) -> str:
+    """Say that no key is listed by a phase (all when None) and a route ("" for all)."""
+    return _NONE[phase].format(of=f" of route {quoted(route)}" if route else "")
+
+
+def _lines(page: Page, none: str, more: str, now_ms: int) -> Iterator[Line]:
     if page.rows:
         heading, *rows = aligned([_HEADINGS, *(_row(row, now_ms) for row in page.rows)])
         yield Line(heading, "bold")
@@ -71,7 +88,7 @@ def _lines(page: Page, more: str, now_ms: int) -> Iterator[Line]:
             yield Line(text, PHASE_STYLES.get(row.state.phase, "").removeprefix("bold "))
     else:
         among = f" among the {page.looked_at:,} looked at" if page.after else ""
-        yield Line(f"No such key{among}.")
+        yield Line(f"{none}{among}.")
     if more:
         yield Line()
         yield Line(f"More: {more}")

@@ -128,8 +128,35 @@ def test_a_listing_says_when_a_route_is_unknown(
     monkeypatch.setattr(StackReader, "of", lambda _target: reader_of(world))
     keys.keys(route="payed")
     told = capsys.readouterr()
-    assert told.out == "No such key.\n"
+    assert told.out == "No key of route 'payed' is running, waiting, parked or held.\n"
     assert told.err.startswith("This checkout has no route 'payed', only standard, express, batch, skip, behind")
+
+
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        (Listed.RUNNING, "No key is running."),
+        (Listed.WAITING, "No key waits for a slot."),
+        (Listed.RETRY, "No key waits for its next attempt."),
+        (Listed.PARKED, "No key is parked."),
+        (Listed.HELD, "No key is held."),
+        (None, "No key is running, waiting, parked or held."),
+    ],
+)
+def test_a_phase_without_a_key_is_said_to_have_none(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    phase: Listed | None,
+    said: str,
+) -> None:
+    """Nobody asked for a certain key, so none is missing."""
+    world.put("done")
+    world.settle()
+    monkeypatch.setattr(keys, "target_of", lambda *_options: None)
+    monkeypatch.setattr(StackReader, "of", lambda _target: reader_of(world))
+    keys.keys(phase=phase)
+    assert capsys.readouterr().out == said + "\n"
 
 
 def test_keys_of_a_held_route_are_among_the_held(world: World) -> None:
