@@ -38,9 +38,9 @@ from keyturn_cli.replay_text import (
     as_json,
     held_line,
     is_amiss,
+    keys_over,
     plan_lines,
     progress_line,
-    progress_of,
     selected,
 )
 from keyturn_cli.screen import Screen
@@ -54,7 +54,6 @@ _SILENT_S: Final = 180
 _INTERRUPTED: Final = 130
 _HELD_UP: Final = frozenset({JobState.PLANNED, JobState.APPLYING})
 _CONTROLS: Final = {"KeyConditionExpression": "pk = :pk"}
-_OPEN: Final = frozenset({Fate.FOUND, Fate.PLANNED, Fate.APPLIED, Fate.NOTHING})
 
 JobId = Annotated[str, typer.Argument(help="The replay's id, as `replay plan` printed it.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait for it; it goes on in the cloud.")]
@@ -238,9 +237,8 @@ def _follow(load: Callable[[], ReplayJob], screen: Screen, *, is_quiet: bool) ->
         task = bar.add_task("")
         while (job := load()).state in ACTIVE:
             is_planning = job.state is JobState.PLANNING
-            over = sum(count for fate, count in progress_of(job).items() if fate not in _OPEN)
             total = None if is_planning else job.tally.keys
-            bar.update(task, total=total, completed=over, description=progress_line(job))
+            bar.update(task, total=total, completed=keys_over(job), description=progress_line(job))
             if time.time() - job.updated_at_ms / 1_000 > _SILENT_S:
                 raise NotDone(
                     f"replay {job.id} has not moved for {_SILENT_S} s; look at the log of the replayer, then go on:"

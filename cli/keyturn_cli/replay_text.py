@@ -21,6 +21,7 @@ _FOUND_BY: Final = {
     Source.SCAN: "a scan of the whole table",
     Source.ARCHIVE: "the archive",
 }
+_UNDER_WAY: Final = frozenset({Fate.FOUND, Fate.PLANNED, Fate.APPLIED, Fate.NOTHING})
 _AMISS: Final = (Fate.REFUSED, Fate.PARKED)
 
 
@@ -52,6 +53,16 @@ def foreseen_of(job: ReplayJob, max_in_flight_runs: int) -> Estimate:
 def progress_of(job: ReplayJob) -> Mapping[Fate, int]:
     """Keys by how far they are: of the last whole pass, or of the first one so far."""
     return job.counts or job.passing
+
+
+def keys_over(job: ReplayJob) -> int:
+    """Keys with which nothing more is done by itself: done, called off, refused, or parked."""
+    return sum(count for fate, count in progress_of(job).items() if fate not in _UNDER_WAY)
+
+
+def latest_act(job: ReplayJob) -> Act:
+    """What was asked of it last: to call it off, to apply it, or to plan it."""
+    return job.cancelled or job.applied or job.asked
 
 
 def plan_lines(job: ReplayJob, max_in_flight_runs: int) -> Iterator[str]:

@@ -21,6 +21,8 @@ from keyturn_cli.looking.story import read_story
 
 from keyturn.adapters.controls import HOLD_ROUTE, PARTITION
 from keyturn.core.commands import Operator
+from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
+from keyturn.core.replay_plan import Selection
 from keyturn.shell.operate import hold, skip
 from tests.adapters.aws import refused
 from tests.cli.looking import reader_of
@@ -371,6 +373,15 @@ def test_the_overview_counts_every_queue_and_finds_the_oldest(world: World) -> N
     assert (overview.oldest.key, overview.oldest.arrived_at_ms) == ("parks", began_ms)
     assert [state.key for state in overview.parked_keys] == ["parks"]
     assert [state.key for state in overview.held_keys] == ["held"]
+
+
+def test_the_overview_has_the_replays_under_way_and_no_others(world: World) -> None:
+    """One that waits to be applied, or is over, isn't."""
+    asked = Act("me", "why", world.now_ms)
+    for state in JobState:
+        world.platform.replays.create(ReplayJob(state, state, Source.SCAN, Selection(), asked))
+    found = [job.state for job in read_overview(reader_of(world)).replays]
+    assert sorted(found) == [JobState.APPLYING, JobState.CANCELLING, JobState.PLANNING]
 
 
 def test_the_overview_knows_when_the_watchdog_came(world: World) -> None:

@@ -19,6 +19,9 @@ from keyturn_cli.looking.wording import aligned, argument, command, one_line, qu
 
 from keyturn.core.breaker import Breaker, BreakerPhase
 from keyturn.core.protocol import NO_ROUTE
+from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
+from keyturn.core.replay_plan import Fate as ReplayFate
+from keyturn.core.replay_plan import Selection, Tally
 from keyturn.core.route import Exhaustion
 from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState, Parked
@@ -236,6 +239,7 @@ def _overview(**changes: object) -> Overview:
         held_keys=(),
         holds=(),
         breakers=(Breaker("card"),),
+        replays=(),
         quarantined=0,
         dead_letters=0,
         watchdog=WatchdogPass(NOW_MS - 60_000, 0, 0, 0),
@@ -247,6 +251,44 @@ def _overview(**changes: object) -> Overview:
 def test_a_stack_that_needs_nobody_says_so() -> None:
     assert needs(_overview()) == []
     assert "Nothing needs a person." in [line.text for line in status_lines(_overview())]
+
+
+def test_a_replay_under_way_is_told_with_who_asked_since_when_and_how_far_it_is() -> None:
+    """By what was asked last: whoever called it off is the one to ask."""
+    planned = ReplayJob(
+        "20260105-080000-ab12",
+        JobState.PLANNING,
+        Source.SCAN,
+        Selection(),
+        Act("sam", "a bad\ndeploy", NOW_MS - 60_000),
+        found=31,
+    )
+    applied = replace(
+        planned,
+        state=JobState.APPLYING,
+        applied=Act("kim", "go", NOW_MS - 3_000),
+        tally=Tally(keys=3_000),
+        counts={ReplayFate.APPLIED: 1_000, ReplayFate.DONE: 1_990, ReplayFate.REFUSED: 10},
+    )
+    called_off = replace(applied, state=JobState.CANCELLING, cancelled=Act("ana", "no", NOW_MS))
+    overview = _overview(replays=(planned, applied, called_off))
+    told = [" ".join(line.text.split()) for line in status_lines(overview)]
+    assert told[-3:] == [
+        "20260105-080000-ab12 planning 1 min ago 31 keys found by sam: a bad deploy",
+        "20260105-080000-ab12 applying 3 s ago 2,000 of 3,000 keys through by kim: go",
+        "20260105-080000-ab12 cancelling just now 2,000 of 3,000 keys through by ana: no",
+    ]
+    documents = json.loads(json.dumps(status_document(overview)))["replays"]
+    assert documents[1] == {
+        "id": "20260105-080000-ab12",
+        "state": "applying",
+        "by": "kim",
+        "reason": "go",
+        **as_json("since", NOW_MS - 3_000),
+        "keys_found": 31,
+        "keys_planned": 3_000,
+        "keys_done": 2_000,
+    }
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from keyturn.adapters.controls import standing_of
 from keyturn.adapters.open_items import Kind
+from keyturn.adapters.replays import ReplayStore
 from keyturn.adapters.table import Item
 from keyturn.core.breaker import Breaker
+from keyturn.core.replay_job import ACTIVE, ReplayJob
 from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState, Queue, queue_name
 from keyturn_cli.looking.queues import count, held_families, listed
@@ -65,6 +67,8 @@ class Overview:
     held_keys: tuple[KeyState, ...]
     holds: tuple[RouteHold, ...]
     breakers: tuple[Breaker, ...]
+    replays: tuple[ReplayJob, ...]
+    """Those under way: being planned, applied or called off."""
     quarantined: int
     dead_letters: int
     watchdog: WatchdogPass | None
@@ -92,6 +96,7 @@ def read_overview(reader: StackReader) -> Overview:
         held_keys=_first(reader, [name for name in filled if name in held]),
         holds=tuple(hold for hold in standing.holds if hold.is_held),
         breakers=standing.breakers,
+        replays=tuple(job for job in ReplayStore(reader.table).listed() if job.state in ACTIVE),
         quarantined=counts[Kind.QUARANTINE],
         dead_letters=counts[Kind.DEAD_LETTER],
         watchdog=_watchdog(reader.controls),

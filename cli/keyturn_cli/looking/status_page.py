@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from keyturn.core.breaker import Breaker
+from keyturn.core.replay_job import JobState, ReplayJob
 from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState
 from keyturn_cli.looking.explanation import WHY, Advice, reason, since_ms
@@ -14,6 +15,7 @@ from keyturn_cli.looking.overview import Overview
 from keyturn_cli.looking.parts import advice_lines
 from keyturn_cli.looking.times import as_json, lasting, moment, since
 from keyturn_cli.looking.wording import aligned, argument, command, counted, one_line, quoted
+from keyturn_cli.replay_text import keys_over, latest_act
 from keyturn_cli.screen import Line
 
 WATCHDOG_LATE_MS: Final = 180_000
@@ -79,6 +81,8 @@ def status_lines(overview: Overview) -> Iterator[Line]:
     yield from _key_lines("Held", overview.held_keys, overview.held, overview.now_ms, "yellow")
     yield from _section("Held routes", [_hold_row(hold, overview.now_ms) for hold in overview.holds], "yellow")
     yield from _section("Breakers", [_breaker_row(one, overview.now_ms) for one in overview.breakers], "")
+    replays = [_replay_row(job, overview.now_ms) for job in overview.replays]
+    yield from _section("Replays under way (each: keyturn replay status ID)", replays, "")
 
 
 def _count_lines(overview: Overview) -> Iterator[tuple[str, str]]:
@@ -125,6 +129,28 @@ def _breaker_row(breaker: Breaker, now_ms: int) -> list[str]:
     opened = f"opened {since(breaker.opened_at_ms, now_ms)}" if breaker.opened_at_ms else "never opened"
     probe = f"next probe {since(breaker.probe_at_ms, now_ms)}" if breaker.is_holding and breaker.probe_at_ms else ""
     return [breaker.name, breaker.phase, opened, ", ".join(breaker.routes), probe]
+
+
+def _replay_row(job: ReplayJob, now_ms: int) -> list[str]:
+    act = latest_act(job)
+    is_planning = job.state is JobState.PLANNING
+    keys = f"{job.found:,} keys found" if is_planning else f"{keys_over(job):,} of {job.tally.keys:,} keys through"
+    why = f": {one_line(act.reason)}" if act.reason else ""
+    return [job.id, job.state, since(act.at_ms, now_ms), keys, f"by {one_line(act.by)}{why}"]
+
+
+def _replay_document(job: ReplayJob) -> dict[str, Any]:
+    act = latest_act(job)
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "by": act.by,
+        "reason": act.reason or None,
+        **as_json("since", act.at_ms),
+        "keys_found": job.found,
+        "keys_planned": job.tally.keys,
+        "keys_done": keys_over(job),
+    }
 
 
 def _section(title: str, rows: Sequence[Sequence[str]], style: str) -> Iterator[Line]:
@@ -177,6 +203,7 @@ def status_document(overview: Overview) -> dict[str, Any]:
             }
             for one in overview.breakers
         ],
+        "replays": [_replay_document(job) for job in overview.replays],
         "quarantined": overview.quarantined,
         "dead_letters": overview.dead_letters,
         "watchdog": last
