@@ -20,6 +20,7 @@ from keyturn_cli.tracing.scan import TableSize
 from keyturn_cli.tracing.story import Story, Wait
 from moto import mock_aws
 
+from keyturn.adapters.controls import Controls, RouteOperation
 from keyturn.adapters.duplicates import DuplicateIndex, Identified
 from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.log import EventLog
@@ -32,7 +33,8 @@ from keyturn.core.actions import RecordAttempt
 from keyturn.core.event import Reason, Rejection, flow_id_of, identity_hash
 from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.naming import key_hash
-from keyturn.core.state import KeyState
+from keyturn.core.route_hold import RouteHold
+from keyturn.core.state import KeyState, WaitsFor
 from tests.adapters.aws import UNHURRIED, create_state_table
 from tests.core import states as make
 from tests.core.states import at
@@ -222,6 +224,19 @@ def test_all_that_the_stores_wrote_of_an_event_is_in_its_story(world: World) -> 
         "duplicate",
         "dead-lettered",
     ]
+
+
+def test_holds_of_the_route_are_read_as_the_shell_wrote_them(world: World) -> None:
+    """A hold that lasts is what the event waits for now."""
+    world.put(1)
+    controls = Controls(world.table, DAY_S)
+    for route, at_ms in (("canary", 700), ("", 800)):
+        held = RouteHold(route, is_held=True, by="ana", reason="why", at_ms=ARRIVED_MS + at_ms)
+        controls.hold(held, RouteOperation("Hold", route, "ana", "why", held.at_ms))
+    world.state(replace(make.waiting_for_slot(), waits_for=WaitsFor.RELEASE, held_route="t"))
+    told = world.story("order/1", "k")
+    assert [gap.label for gap in told.gaps] == ["queue", "waiting for a slot", "held with everything, until now"]
+    assert "everything held by ana: why" in [moment.text for moment in told.moments]
 
 
 def test_a_key_that_logs_show_hashed_must_be_said(world: World) -> None:

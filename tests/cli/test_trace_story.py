@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from keyturn_cli.looking.key_items import Attempt, DeadLetter, Duplicate, Operation, Step
 from keyturn_cli.tracing.command import content_of
 from keyturn_cli.tracing.page import page_of
+from keyturn_cli.tracing.stops import stops_of
 from keyturn_cli.tracing.story import Line, Story, Wait, What
 from keyturn_cli.tracing.telling import Envelope, Material, tell, tell_of_quarantined
 from keyturn_cli.tracing.text import print_story
 from rich.console import Console
 
+from keyturn.adapters.controls import RouteOperation
+from keyturn.core.breaker import Breaker, BreakerPhase
 from keyturn.core.positions import Position
-from keyturn.core.state import KeyState, Parked, Phase, Replay, Span
+from keyturn.core.state import Hold, KeyState, Parked, Phase, Replay, Run, Span, WaitsFor
 from tests.core import states as make
 from tests.core.states import at
 
@@ -232,6 +235,107 @@ def test_a_hold_of_the_key_is_a_gap_of_its_own() -> None:
     assert gaps(told)[1:4] == [("waiting for a slot", 500), ("held", 6_500), ("waiting for a slot", 100)]
 
 
+def done_at(command: str, after_put: int, route: str = "paid") -> RouteOperation:
+    return RouteOperation(command, route, "ana", WHY, ms(after_put))
+
+
+NOW_AFTER_PUT = 90_000
+
+
+def next_up(state: KeyState | None = None, **more: Any) -> KeyState:
+    """A key that waits, with nothing before the event."""
+    return replace(state or make.waiting_for_slot(2), cursor=at(1), tail=HERE, **more)
+
+
+WAITS: list[tuple[KeyState, str]] = [
+    (next_up(), "waiting for a slot"),
+    (next_up(make.waiting_for_time(2), run=None), "retry (backoff)"),
+    (next_up(waits_for=WaitsFor.RELEASE, hold=Hold(1, "ana", WHY)), "held"),
+    (next_up(waits_for=WaitsFor.RELEASE, held_route="paid"), "held with route paid"),
+    (make.bound(2), "waiting for earlier events of the key"),
+    (replace(make.waiting_for_slot(2), tail=at(1)), "in the log, not admitted"),
+]
+
+
+@pytest.mark.parametrize(("state", "wait"), WAITS, ids=[wait for _, wait in WAITS])
+def test_a_wait_that_isnt_over_is_a_gap_until_now(state: KeyState, wait: str) -> None:
+    """By what the key's state says that it waits for."""
+    told = story(state=state, now_ms=ms(NOW_AFTER_PUT))
+    assert gaps(told)[-1] == (f"{wait}, until now", 89_000)
+    assert (told.moments[-1].what, told.moments[-1].at_ms) == (What.NOW, ms(NOW_AFTER_PUT))
+    assert [one["is_open"] for one in content_of(told)["gaps"]] == [False, True]
+
+
+def test_an_attempt_under_way_and_a_parked_event_last_until_now() -> None:
+    running = replace(make.bound(2), run=_run_of_the_event(make.bound(2)), cursor=at(1))
+    assert gaps(story(state=running, now_ms=ms(9_000)))[-1] == ("attempt under way, until now", 7_900)
+    parked = replace(make.parked(2), run=_run_of_the_event(make.parked(2)), parked=Parked(ms(2_000), WHY), cursor=at(1))
+    told = story(attempts=[attempt(1, 1_100, 2_000)], state=parked, now_ms=ms(9_000))
+    assert gaps(told)[-1] == ("parked, until now", 7_000)
+
+
+def _run_of_the_event(state: KeyState) -> Run:
+    assert state.run is not None
+    return replace(state.run, slice=make.cut(2), started_at_ms=ms(1_100))
+
+
+def test_what_is_finished_or_told_by_a_clock_that_is_behind_has_no_now() -> None:
+    assert What.NOW.value not in whats(story(now_ms=ms(90_000)))
+    assert What.NOW.value not in whats(story(state=next_up(), now_ms=ms(500)))
+
+
+def test_a_hold_of_the_route_in_the_past_is_a_gap_of_its_own() -> None:
+    """Of the route, of everything; what overlaps is one."""
+    operations = [
+        done_at("Hold", -9_000, "other"),
+        done_at("Hold", 1_500),
+        done_at("Hold", 3_000, ""),
+        done_at("Release", 8_000),
+        done_at("Release", 9_000, ""),
+    ]
+    told = story(
+        stops=stops_of("paid", operations, None),
+        lines=[line("run started", 9_300), line("run finished", 9_400, outcome="succeeded")],
+    )
+    assert gaps(told)[1:4] == [
+        ("waiting for a slot", 500),
+        ("held with route paid, with everything", 7_500),
+        ("waiting for a slot", 300),
+    ]
+    texts = [moment.text for moment in told.moments]
+    assert {"route paid held by ana: why not", "everything released by ana: why not"} <= set(texts)
+
+
+def test_an_open_breaker_of_the_route_is_a_hold_too() -> None:
+    """The last time that it was open is stored: it ended, or lasts."""
+    closed = Breaker("card", opened_at_ms=ms(1_500), closed_at_ms=ms(4_500))
+    told = story(stops=stops_of("paid", [], closed), lines=[line("run started", 4_600)])
+    assert gaps(told)[1:3] == [("waiting for a slot", 500), ("held by breaker card", 3_000)]
+    held = next_up(waits_for=WaitsFor.RELEASE, held_route="paid")
+    is_open = replace(closed, phase=BreakerPhase.OPEN, closed_at_ms=0)
+    told = story(state=held, stops=stops_of("paid", [], is_open), now_ms=ms(60_000))
+    assert gaps(told)[-1] == ("held by breaker card, until now", 58_500)
+
+
+def test_a_hold_that_stopped_nothing_is_no_part_of_the_story() -> None:
+    """While an attempt was under way, before the event came, or after it was done."""
+    operations = [
+        done_at("Release", -8_000),  # its hold is no longer remembered
+        done_at("Hold", -7_000),
+        done_at("Release", -6_000),
+        done_at("Hold", 3_200),
+        done_at("Release", 3_300),
+        done_at("Hold", 9_000),
+    ]
+    told = story(
+        stops=stops_of("paid", operations, None),
+        steps=[step("payment", 1, 3_000, 4_000)],
+        lines=[line("run started", 1_400)],
+    )
+    assert not {What.HELD.value, What.RELEASED.value} & set(whats(told))
+    assert Wait.HELD not in [gap.wait for gap in told.gaps]
+
+
 def test_a_skipped_event_ends_as_a_dead_letter() -> None:
     told = story(
         attempts=[attempt(1, 1_100, 2_000)],
@@ -328,6 +432,7 @@ LINES = st.builds(
     FENCES,
     OUTCOMES,
 )
+PHASE = BreakerPhase.CLOSED
 MATERIAL = st.builds(
     Material,
     position=st.just(HERE),
@@ -347,6 +452,15 @@ MATERIAL = st.builds(
     ),
     dead_letter=st.none() | st.builds(letter, TIMES, how=st.sampled_from(["", "redriven", "discarded"])),
     earlier_ended_ms=st.none() | st.builds(ms, TIMES),
+    stops=st.builds(
+        lambda operations, opened, closed: stops_of("paid", operations, Breaker("card", 1, PHASE, (), opened, closed)),
+        st.lists(
+            st.builds(done_at, st.sampled_from(["Hold", "Release"]), TIMES, st.sampled_from(["paid", ""])), max_size=6
+        ).map(lambda found: sorted(found, key=lambda one: one.at_ms)),
+        st.just(0) | st.builds(ms, TIMES),
+        st.builds(ms, TIMES),
+    ),
+    now_ms=st.just(0) | st.builds(ms, TIMES),
     lines=st.lists(LINES, max_size=6),
 )
 
@@ -370,7 +484,17 @@ def _written(found: Material) -> set[int]:
     of_state = {found.state.run.started_at_ms} if found.state.run else set()
     parked = {found.state.parked.at_ms} if found.state.parked else set()
     produced = {1_767_599_940_000, 1_767_600_000_000} if found.envelope.time.startswith("2026") else set()
-    return kept | of_state | parked | produced | {found.earlier_ended_ms or 0} | {one.at_ms for one in found.lines}
+    edges = {at_ms for stop in found.stops for at_ms in (stop.begins_ms, stop.ends_ms) if at_ms is not None}
+    return (
+        edges
+        | {found.now_ms}
+        | kept
+        | of_state
+        | parked
+        | produced
+        | {found.earlier_ended_ms or 0}
+        | {one.at_ms for one in found.lines}
+    )
 
 
 @given(MATERIAL)

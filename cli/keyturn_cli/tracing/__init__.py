@@ -6,6 +6,7 @@ items.py        reads what the state table holds of an event
 logs.py         reads what all functions logged of it
 story.py        the values: moments, attempts, steps, gaps, lines
 telling.py      items and lines become a story: pure
+stops.py        when the event's route was held, or its breaker open: pure
 gaps.py         names the time between moments: pure
 reading_times.py  times as producers and operators write them
 standing.py     where the event stands now: pure

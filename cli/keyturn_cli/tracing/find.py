@@ -136,7 +136,8 @@ class Finder:
     def _story_of(self, place: Place) -> Story:
         found = self.items.material(place.key, place.event)
         firsts = self.items.firsts_of(found)
-        found = replace(found, earlier_ended_ms=self.items.earlier_ended_ms(place.key, min(firsts)))
+        ended_ms = self.items.earlier_ended_ms(place.key, min(firsts))
+        found = replace(found, earlier_ended_ms=ended_ms, now_ms=self.now_ms)
         story = tell(found)
         since_ms = place.event["arrived_at_ms"] - _BEFORE_MS
         words = [place.event["flow_id"], *sorted(firsts - {found.position})]

@@ -6,18 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from keyturn_cli.tracing.stops import Stop
 from keyturn_cli.tracing.story import SUCCEEDED, Gap, Moment, Wait, What
 
 _BEGINS_WORK: Final = frozenset({What.ATTEMPT_BEGAN, What.STEP_BEGAN, What.STEP_FAILED})
 _ENDS_WORK: Final = frozenset({What.DONE, What.DEAD_LETTERED, What.QUARANTINED})
 _ENDS_QUEUE: Final = frozenset({What.ADMITTED, What.QUARANTINED})
+AWAITS_START: Final = frozenset({Wait.SLOT, Wait.RETRY, Wait.UNSTARTED, Wait.HELD})
+"""The event's turn has come: what no run of its route may start in is a hold's."""
 _STEP_MOMENTS: Final = frozenset({What.STEP_BEGAN, What.STEP_ENDED, What.STEP_FAILED})
 
 
-def gaps_between(moments: Sequence[Moment], *, is_behind: bool = False) -> tuple[Gap, ...]:
+def gaps_between(
+    moments: Sequence[Moment],
+    *,
+    is_behind: bool = False,
+    stops: Sequence[Stop] = (),
+    waits_now: tuple[Wait, str] = (Wait.AFTER, ""),
+) -> tuple[Gap, ...]:
     """Name the gaps between sorted moments; neighbours that went into the same are one.
 
-    `is_behind` says that a run of earlier events of the key comes first, and is not over.
+    `is_behind` says that a run of earlier events of the key comes first, and is not over. In `stops` the event's route
+    started no runs; their edges are among the moments. `waits_now` is what the time up to What.NOW goes into.
     """
     walk = _Walk(is_behind)
     found: list[Gap] = []
@@ -25,8 +35,12 @@ def gaps_between(moments: Sequence[Moment], *, is_behind: bool = False) -> tuple
         ahead = moments[place + 1 :]
         walk.pass_by(moment, ahead)
         if ahead[0].at_ms > moment.at_ms:
-            wait = walk.wait(ahead)
-            _append(found, Gap(moment.at_ms, ahead[0].at_ms, wait, walk.detail(wait, ahead)))
+            is_open = ahead[0].what is What.NOW
+            wait, detail = waits_now if is_open else walk.wait(ahead)
+            held_by = [stop.how for stop in stops if stop.covers(moment.at_ms, ahead[0].at_ms)]
+            if wait in AWAITS_START and held_by:
+                wait, detail = Wait.HELD, ", ".join(held_by)
+            _append(found, Gap(moment.at_ms, ahead[0].at_ms, wait, detail, is_open))
     return tuple(found)
 
 
@@ -36,7 +50,7 @@ def _append(found: list[Gap], gap: Gap) -> None:
         found.append(gap)
         return
     details = dict.fromkeys(part for part in f"{last.detail}, {gap.detail}".split(", ") if part)
-    found[-1] = Gap(last.begins_ms, gap.ends_ms, gap.wait, ", ".join(details))
+    found[-1] = Gap(last.begins_ms, gap.ends_ms, gap.wait, ", ".join(details), gap.is_open)
 
 
 @dataclass(slots=True)
@@ -58,7 +72,7 @@ class _Walk:
     has_begun: bool = False
     """Whether anything is known of the attempt's steps."""
 
-    def detail(self, wait: Wait, ahead: Sequence[Moment]) -> str:
+    def _detail(self, wait: Wait, ahead: Sequence[Moment]) -> str:
         names = {Wait.STEP: self.open, Wait.STEP_RETRY: self.failed, Wait.TRY: [ahead[0].name]}.get(wait, [])
         return ", ".join(names)
 
@@ -101,8 +115,6 @@ class _Walk:
                 self.waits = Wait.SLOT
             case What.PARKED:
                 self.waits = Wait.PARKED
-            case What.HELD:
-                self.waits = Wait.HELD
 
     def _operate(self, command: str) -> None:
         if command in {"hold", "release"}:
@@ -112,8 +124,12 @@ class _Walk:
         if self.fence == 0 and (is_resumed or is_rewound):
             self.waits = Wait.SLOT
 
-    def wait(self, ahead: Sequence[Moment]) -> Wait:
-        """What the time until the next moment goes into."""
+    def wait(self, ahead: Sequence[Moment]) -> tuple[Wait, str]:
+        """What the time until the next moment goes into, and its detail."""
+        wait = self._wait(ahead)
+        return wait, self._detail(wait, ahead)
+
+    def _wait(self, ahead: Sequence[Moment]) -> Wait:
         if self.fence:
             return self._inside(ahead)
         if self.is_held and self.waits in {Wait.SLOT, Wait.RETRY}:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
+from keyturn.adapters.controls import Controls
 from keyturn.adapters.keys import STATE, decode_state, partition
 from keyturn.adapters.payloads import PayloadStore
+from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.table import Table
 from keyturn.core.event import identity_hash
 from keyturn.core.log_entry import PayloadReference
 from keyturn.core.positions import Position
+from keyturn.core.route import Routes
 from keyturn.core.state import KeyState
 from keyturn.errors import StoreError
-from keyturn_cli.looking.key_items import Event, KeyItems, Stretch
+from keyturn_cli.looking.key_items import Attempt, Event, KeyItems, Stretch
 from keyturn_cli.target import Target
 from keyturn_cli.tracing.standing import run_of
+from keyturn_cli.tracing.stops import Stop, stops_of
 from keyturn_cli.tracing.telling import Envelope, Item, Material
 
 EVENT: Final = "event#"
@@ -35,6 +39,8 @@ class Items:
 
     table: Table
     payloads: PayloadStore
+    routes: Routes = field(default_factory=load_routes)
+    """Of this checkout: a stack doesn't tell its own."""
 
     @classmethod
     def of(cls, target: Target) -> Self:
@@ -81,17 +87,33 @@ class Items:
         position = Position(event["sk"].removeprefix(EVENT))
         state, items, here = self._state(key), KeyItems(self.table, key), Stretch.through(position, position)
         stands = Event(position, event["type"], event["flow_id"], event["arrived_at_ms"])
+        attempts = [attempt for attempt in items.attempts(here) if attempt.covers(position)]
         return Material(
             position=position,
             event=event,
             envelope=self.envelope(event),
             state=state,
-            attempts=[attempt for attempt in items.attempts(here) if attempt.covers(position)],
+            attempts=attempts,
             steps=items.steps(here),
             duplicates=[one for one in items.duplicates(Stretch(low=position)) if one.of == position],
             operations=items.operations(_OPERATIONS_READ_MAX),
             dead_letter=items.dead_letters([stands]).get(position),
+            stops=self._stops(self._route_of(state, stands, attempts)),
         )
+
+    def _stops(self, name: str) -> tuple[Stop, ...]:
+        """When a route started no runs; of an unknown one only when nothing did."""
+        controls, route = Controls(self.table, 0), self.routes.named(name)
+        breaker = controls.breaker(route.breaker.name) if route is not None and route.breaker is not None else None
+        return stops_of(name, reversed(controls.operations(_OPERATIONS_READ_MAX)), breaker)
+
+    def _route_of(self, state: KeyState, event: Event, attempts: Sequence[Attempt]) -> str:
+        """The route of the event's run, else that which takes it by this checkout; empty if none does."""
+        run = run_of(state, Position(event.position))
+        if run is not None:
+            return run.slice.route
+        route = self.routes.for_type(event.type)
+        return attempts[-1].route if attempts else route.name if route is not None else ""
 
     def firsts_of(self, found: Material) -> set[str]:
         """Where the runs begin that an event was part of: their log lines carry that position and its flow id."""

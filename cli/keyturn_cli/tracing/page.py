@@ -32,13 +32,13 @@ dd{margin:0;font-family:ui-monospace,Menlo,Consolas,monospace;font-size:13px;ove
 svg{display:block;min-width:960px;width:100%}svg text{font:11px system-ui,sans-serif;fill:var(--text)}
 svg .lane,svg .tick{fill:var(--dim)}svg .label{text-anchor:middle;fill:var(--on);pointer-events:none}
 .grid{stroke:var(--line)}rect{fill:var(--grey)}
-.queue,.earlier,.slot,.unstarted{fill:var(--amber)}.start,.between,.ending,.stored{fill:var(--violet)}.gap.step,.step{fill:var(--teal)}
+.queue,.earlier,.unadmitted,.slot,.unstarted{fill:var(--amber)}.start,.between,.ending,.stored{fill:var(--violet)}.gap.step,.step,.in-work{fill:var(--teal)}
 .retry,.step-retry,.no-result{fill:var(--orange)}.gap.parked{fill:var(--red)}.gap.held{fill:var(--pink)}.gap{opacity:.8}
 .longest{opacity:1;stroke:var(--text);stroke-width:2}
 .attempt{fill:var(--orange)}.attempt.succeeded{fill:var(--green)}.attempt.failed{fill:var(--red)}.attempt.under-way{fill:var(--blue)}
 path.failure{stroke:var(--red);stroke-width:2.5;fill:none}
-.mark{fill:var(--blue);stroke:var(--panel);stroke-width:1.5}.mark.done{fill:var(--green)}.mark.operation,.mark.held{fill:var(--pink)}
-.mark.parked,.mark.dead-lettered,.mark.quarantined{fill:var(--red)}.mark.duplicate{fill:var(--grey)}
+.mark{fill:var(--blue);stroke:var(--panel);stroke-width:1.5}.mark.done{fill:var(--green)}.mark.operation,.mark.held,.mark.released{fill:var(--pink)}
+.mark.parked,.mark.dead-lettered,.mark.quarantined{fill:var(--red)}.mark.duplicate,.mark.now{fill:var(--grey)}
 .hint,.note{color:var(--dim);font-size:13px;margin:6px 0}
 .table{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:13px}
 th{text-align:left;color:var(--dim);font-weight:500}

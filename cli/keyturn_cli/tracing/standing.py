@@ -5,6 +5,7 @@ from __future__ import annotations
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState, Phase, Run, WaitsFor
 from keyturn_cli.looking.times import clock
+from keyturn_cli.tracing.story import Wait
 
 
 def is_finished(state: KeyState, position: Position) -> bool:
@@ -36,6 +37,33 @@ def standing(state: KeyState, position: Position, dead_letter_reason: str | None
     if run is not None:
         return again + _of_run(state, run)
     return f"{again}{_ahead(state)}"
+
+
+def waits_now(state: KeyState, position: Position) -> tuple[Wait, str]:
+    """What an event that isn't finished waits for now, and the detail of it."""
+    if position > state.tail:
+        return Wait.UNADMITTED, ""
+    run = run_of(state, position)
+    is_another_first = state.run is not None and run is None
+    match state.phase:
+        case Phase.PARKED:
+            return Wait.PARKED, ""
+        case _ if is_another_first:
+            return Wait.EARLIER, ""
+        case Phase.RUNNING if run is not None:
+            return (Wait.IN_WORK if run.execution_id else Wait.START), ""
+        case _:
+            return _waits_for(state)
+
+
+def _waits_for(state: KeyState) -> tuple[Wait, str]:
+    match state.waits_for:
+        case WaitsFor.TIME:
+            return Wait.RETRY, ""
+        case WaitsFor.RELEASE:
+            return Wait.HELD, f"with route {state.held_route}" if state.held_route else ""
+        case _:
+            return Wait.SLOT, ""
 
 
 def _of_run(state: KeyState, run: Run) -> str:

@@ -30,8 +30,11 @@ class What(StrEnum):
     ATTEMPT_ENDED = "attempt ended"
     PARKED = "parked"
     HELD = "held"
+    RELEASED = "released"
     DEAD_LETTERED = "dead-lettered"
     DONE = "done"
+    NOW = "now"
+    """When the story was told of an event that isn't finished: nothing happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,12 @@ class Wait(StrEnum):
     STREAM = "on the way to the stream"
     QUEUE = "queue"
     EARLIER = "waiting for earlier events of the key"
+    UNADMITTED = "in the log, not admitted"
     SLOT = "waiting for a slot"
     UNSTARTED = "waiting, start and cold start"
     """When the attempt began isn't written down."""
     START = "start and cold start"
+    IN_WORK = "attempt under way"
     STEP = "step"
     BETWEEN = "between steps"
     TRY = "try of step"
@@ -90,6 +95,8 @@ class Gap:
     wait: Wait
     detail: str = ""
     """Which steps, for example."""
+    is_open: bool = False
+    """Whether it isn't over: it ends with the telling."""
 
     @property
     def length_ms(self) -> int:
@@ -99,7 +106,7 @@ class Gap:
     @property
     def label(self) -> str:
         """Its name for people."""
-        return f"{self.wait.value} {self.detail}".rstrip()
+        return f"{self.wait.value} {self.detail}".rstrip() + (", until now" if self.is_open else "")
 
 
 @dataclass(frozen=True, slots=True)

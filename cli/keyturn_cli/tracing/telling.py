@@ -11,10 +11,11 @@ from keyturn.core.commands import Evidence
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState, Phase
 from keyturn_cli.looking import key_items
-from keyturn_cli.tracing.gaps import gaps_between
+from keyturn_cli.tracing.gaps import AWAITS_START, gaps_between
 from keyturn_cli.tracing.reading_times import from_rfc3339
-from keyturn_cli.tracing.standing import is_finished, run_of, standing
-from keyturn_cli.tracing.story import SUCCEEDED, Attempt, Line, Moment, Step, Story, Subject, What
+from keyturn_cli.tracing.standing import is_finished, run_of, standing, waits_now
+from keyturn_cli.tracing.stops import Stop
+from keyturn_cli.tracing.story import SUCCEEDED, Attempt, Gap, Line, Moment, Step, Story, Subject, What
 
 Item = Mapping[str, Any]
 
@@ -48,6 +49,10 @@ class Material:
     dead_letter: key_items.DeadLetter | None = None
     earlier_ended_ms: int | None = None
     """When the run of the key's events before this one's run ended."""
+    stops: Sequence[Stop] = ()
+    """When its route started no runs."""
+    now_ms: int = 0
+    """When it was read; 0 if that isn't known."""
     lines: Sequence[Line] = ()
     notes: Sequence[str] = ()
 
@@ -56,7 +61,10 @@ def tell(found: Material) -> Story:
     """Tell the story of an event that is in its key's log."""
     steps = tuple(sorted(map(_step, found.steps), key=lambda step: (step.began_ms, step.name)))
     attempts = _attempts(found, steps)
-    moments = sorted(_moments(found, attempts, steps), key=lambda moment: moment.order)
+    moments = _in_order(_moments(found, attempts, steps))
+    moments += _now(found, moments)
+    stops = _that_mattered(found, moments)
+    moments = _in_order([*moments, *_of_stops(stops, moments)])
     event, envelope = found.event, found.envelope
     return Story(
         subject=Subject(
@@ -69,12 +77,39 @@ def tell(found: Material) -> Story:
         ),
         standing=standing(found.state, found.position, _given_up(found, moments)),
         moments=tuple(moments),
-        gaps=gaps_between(moments, is_behind=_is_behind(found)),
+        gaps=_gaps(found, moments, stops),
         attempts=attempts,
         steps=steps,
         lines=tuple(sorted(found.lines, key=lambda line: line.at_ms)),
         notes=(*found.notes, *_notes(found, moments)),
     )
+
+
+def _now(found: Material, moments: Sequence[Moment]) -> list[Moment]:
+    """The end of the story of an event that isn't finished; none if a clock that is ahead has written a later one."""
+    is_open = found.now_ms > moments[-1].at_ms and not is_finished(found.state, found.position)
+    return [Moment(found.now_ms, What.NOW, "now", "clock")] if is_open else []
+
+
+def _in_order(moments: Iterable[Moment]) -> list[Moment]:
+    return sorted(moments, key=lambda moment: moment.order)
+
+
+def _gaps(found: Material, moments: Sequence[Moment], stops: Sequence[Stop] = ()) -> tuple[Gap, ...]:
+    now = waits_now(found.state, found.position)
+    return gaps_between(moments, is_behind=_is_behind(found), stops=stops, waits_now=now)
+
+
+def _that_mattered(found: Material, moments: Sequence[Moment]) -> list[Stop]:
+    """The stops of its route in which the event's turn had come."""
+    waits = [gap for gap in _gaps(found, moments) if gap.wait in AWAITS_START]
+    return [stop for stop in found.stops if any(stop.touches(gap.begins_ms, gap.ends_ms) for gap in waits)]
+
+
+def _of_stops(stops: Iterable[Stop], moments: Sequence[Moment]) -> Iterator[Moment]:
+    """Their beginnings and ends, as far as they lie within the story."""
+    for stop in stops:
+        yield from (one for one in stop.moments() if moments[0].at_ms < one.at_ms < moments[-1].at_ms)
 
 
 def _is_behind(found: Material) -> bool:

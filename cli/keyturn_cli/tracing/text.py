@@ -23,6 +23,8 @@ _COLOURS: Final[Mapping[What, str]] = {
     What.OPERATION: "magenta",
     What.PARKED: "bold red",
     What.HELD: "magenta",
+    What.RELEASED: "magenta",
+    What.NOW: "dim",
     What.QUARANTINED: "bold red",
     What.DEAD_LETTERED: "bold red",
     What.DONE: "bold green",
