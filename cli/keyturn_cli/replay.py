@@ -141,15 +141,17 @@ def apply(
 ) -> None:
     """Do exactly what a plan says, on the current version of the workflows.
 
-    A key that changed since the plan is refused. Repeat it to go on with a replay that was interrupted.
+    A key that changed since the plan is refused. Repeat it to go on with a replay that was interrupted, or with keys
+    that it left parked.
 
     Example: keyturn replay apply 20261125-021500-ab12 --reason "bad deploy of 02:00"
     """
     told = checked_reason(reason)
     target = target_of(where)
     job = _load(target, replay)
-    tally = job.tally
-    confirm(f"Run {tally.events:,} events of {tally.keys:,} keys again at {target.where}?", yes=yes)
+    what = f"{job.tally.events:,} events of {job.tally.keys:,} keys again"
+    is_first = job.applied is None
+    confirm(f"{'Run' if is_first else 'Go on running'} {what} at {target.where}?", yes=yes)
     operate(target, "replay-apply", told, id=replay)
     _follow_and_show(target, replay, output, is_waiting=not no_wait)
 
@@ -261,7 +263,7 @@ def _show(target: Target, job_id: str, output: Output) -> ReplayJob:
             screen.line(f"  keys         {progress_line(job)}")
         if held:
             screen.line(held_line(held))
-        for line in amiss_lines(amiss):
+        for line in amiss_lines(job, amiss):
             screen.line(line)
         if job.state is JobState.PLANNED:
             screen.line(f'Apply it: keyturn replay apply {job.id} --reason "..."')

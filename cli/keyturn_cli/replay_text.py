@@ -41,7 +41,9 @@ def as_json(job: ReplayJob, keys: Sequence[PlannedKey], max_in_flight_runs: int)
         "plan": asdict(job.tally),
         "estimate": {"dollars": round(foreseen.total, 6), "seconds": round(foreseen.takes_s, 1)},
         "keys": dict(progress_of(job)),
-        "amiss": [{"key": one.key, "fate": one.fate.value, "why": one.why} for one in keys],
+        "amiss": [
+            {"key": one.key, "fate": one.fate.value, "why": one.why, "rewinds_left": rewinds_left(one)} for one in keys
+        ],
     }
 
 
@@ -143,12 +145,23 @@ def _act(act: Act) -> str:
     return f"{clock_text(act.at_ms)} by {act.by}{f': {act.reason}' if act.reason else ''}"
 
 
-def amiss_lines(keys: Sequence[PlannedKey]) -> Iterator[str]:
+def amiss_lines(job: ReplayJob, keys: Sequence[PlannedKey]) -> Iterator[str]:
     """Keys that did not, or would not, go through, with why."""
     for one in keys[:SHOWN_KEYS_MAX]:
         yield f"  {one.fate:<12} {one.key!r}: {one.why}"
     if len(keys) > SHOWN_KEYS_MAX:
         yield f"  and {len(keys) - SHOWN_KEYS_MAX:,} more: --output json lists all"
+    cut_short = sum(rewinds_left(one) > 0 for one in keys)
+    if cut_short and job.state is JobState.DONE:
+        yield (
+            f"  {cut_short:,} of the parked have more spans than one rewind takes: resume or skip them, then keyturn"
+            f" replay apply {job.id} does the rest of them"
+        )
+
+
+def rewinds_left(planned: PlannedKey) -> int:
+    """How many rewinds of a parked key are to come yet: none of them begins by itself."""
+    return planned.chunks - planned.chunk - 1 if planned.fate is Fate.PARKED else 0
 
 
 def held_line(routes: Sequence[str]) -> str:

@@ -105,10 +105,23 @@ def test_what_went_amiss_is_shown_with_why_and_all_of_it_is_in_the_json() -> Non
     keys = [PlannedKey(f"k{number}", Fate.REFUSED, why="it is held") for number in range(25)]
     assert all(map(is_amiss, keys))
     assert not is_amiss(PlannedKey("k", Fate.DONE))
-    lines = list(amiss_lines(keys))
+    lines = list(amiss_lines(JOB, keys))
     assert lines[0].split() == ["refused", "'k0':", "it", "is", "held"]
     assert lines[-1] == "  and 5 more: --output json lists all"
     assert len(as_json(JOB, keys, 3)["amiss"]) == 25
+
+
+def test_a_parked_key_whose_replay_is_not_whole_says_how_it_goes_on() -> None:
+    """Its later rewinds begin by themselves only while the replay is at work."""
+    parked = PlannedKey("k", Fate.PARKED, chunks=3, chunk=1, why="no such card")
+    whole = replace(parked, chunk=2)
+    over = replace(JOB, state=JobState.DONE)
+    *_, told = amiss_lines(over, [parked, whole])
+    assert "1 of the parked have more spans" in told
+    assert f"keyturn replay apply {JOB.id}" in told
+    assert len(list(amiss_lines(over, [whole]))) == 1
+    assert len(list(amiss_lines(replace(over, state=JobState.APPLYING), [parked]))) == 1
+    assert [one["rewinds_left"] for one in as_json(over, [parked, whole], 3)["amiss"]] == [1, 0]
 
 
 def test_who_did_what_is_told() -> None:

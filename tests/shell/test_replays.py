@@ -201,14 +201,37 @@ class TestApply:
         assert {key: one.fate for key, one in world.planned(job.id).items()} == {"a": Fate.DONE, "b": Fate.REFUSED}
         assert "route of its events was changed" in world.planned(job.id)["b"].why
 
-    def test_a_replay_that_fails_for_good_is_reported_as_parked(self) -> None:
+    def test_a_key_that_parks_in_its_replay_is_reported_and_the_rest_of_its_rewinds_can_be_asked_for(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A resume or skip runs what was rewound; applied again, the replay does what wasn't, and only that."""
+        monkeypatch.setattr("keyturn.core.replay_plan.CHUNK_SPANS_MAX", 2)
         world = World()
-        world.put("k", "skip", "lost", inventory="permanent")
+        world.put("k", "standard", "bad", inventory="permanent")
+        for number, kind in enumerate(["express", "standard"] * 4):
+            world.put("k", kind, f"{number}")
         world.settle()
-        world.put("k", "standard", "fine")
+        world.ask("skip", key="k")
         world.settle()
-        job = world.plan(keys=["k"], is_new_generation=True)
-        assert job.tally.events == 2
+        job = world.plan(keys=["k"], type="standard", is_new_generation=True)
+        world.ask("replay-apply", id=job.id)
+        for _ in range(2):  # asked for again while it is still parked, nothing of it changes
+            world.settle()
+            assert (world.job(job.id).state, world.job(job.id).counts) == (JobState.DONE, {Fate.PARKED: 1})
+            assert "inventory" in world.planned(job.id)["k"].why
+            assert not done(world, 1) - Counter({("bad", "payment"): 1})
+            world.ask("replay-apply", id=job.id)
+        world.settle()
+        world.ask("skip", key="k")
+        world.settle()
+        assert done(world, 1) - each_step_of("bad") == each_step_of("1")
+        assert world.state("k").phase is Phase.IDLE
+        world.ask("replay-apply", id=job.id)
+        world.settle()
+        again = [one.event_id for one in world.effects if one.generation and one.step == "payment"]
+        assert again == ["bad", "1", "3", "5", "7"]
+        assert world.job(job.id).counts == {Fate.DONE: 1}
+        assert "was applied already" in world.ask("replay-apply", id=job.id)["refused"]
 
     def test_more_spans_than_a_rewind_carries_follow_in_further_rewinds(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every other event, each a span of its own, two a rewind: in order, none before the one before it."""

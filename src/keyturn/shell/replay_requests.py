@@ -53,13 +53,18 @@ def plan(platform: Platform, request: Request, operator: Operator) -> dict[str, 
 
 
 def apply_plan(platform: Platform, request: Request, operator: Operator) -> dict[str, Any]:
-    """Have a plan applied, or go on with one whose work was interrupted. Raises CannotOperate for any other."""
+    """Have a plan applied, or go on with one: its work was interrupted, or it left keys that were parked.
+
+    Raises CannotOperate for any other.
+    """
     job = _load(platform, request)
     if job.state is JobState.PLANNED:
         act = Act(operator.by, operator.reason, platform.clock())
         return _begun(platform, replace(job.begun(JobState.APPLYING), applied=act))
     if _is_interrupted(platform, job, JobState.APPLYING):
         return _begun(platform, job)
+    if job.state is JobState.DONE and job.counts.get(Fate.PARKED):
+        return _begun(platform, job.begun(JobState.APPLYING))
     if _is_interrupted(platform, job, JobState.PLANNING):
         _begun(platform, job)
         raise CannotOperate(
