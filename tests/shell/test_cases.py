@@ -139,6 +139,21 @@ class TestDispatcher:
         found = list(world.platform.archive.read(world.now_ms - 3_600_000, world.now_ms + 1))
         assert [event.position for event in found] == places
 
+    def test_what_a_batch_that_was_given_up_left_in_the_log_runs_in_its_place_and_is_not_archived(self) -> None:
+        """A known limit of the design: put again from the failure bucket, it is another event."""
+        world = World(archive_bucket="archive")
+        left = world.put("k", event_id="left")
+        world.s3.delete_bucket(Bucket="archive")
+        assert not world.deliver()
+        world.s3.create_bucket(Bucket="archive")
+        world.checkpoint += 1
+        places = [world.put("k", event_id="next"), world.put("k", event_id="left")]
+        world.settle()
+        assert [one.event_id for one in world.effects if one.step == STEPS[0]] == ["left", "next", "left"]
+        assert left < places[0]
+        found = world.platform.archive.read(world.now_ms - 3_600_000, world.now_ms + 1)
+        assert [event.position for event in found] == places
+
     @pytest.mark.parametrize("key", ["k" * 256, "\U0001f600" * 256, "\x00\x01\n", "a#b", "key#", "é", '"\\'])
     def test_any_ordering_key_works(self, key: str) -> None:
         """256 characters, emoji, control characters, our own separators."""
