@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from keyturn.adapters.controls import PARTITION, standing_of
+from keyturn.adapters.controls import Controls
 from keyturn.adapters.replays import ReplayStore
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.table import Table
@@ -53,7 +53,6 @@ _SILENT_S: Final = 180
 """A replay that is at work and hasn't written for so long was interrupted."""
 _INTERRUPTED: Final = 130
 _HELD_UP: Final = frozenset({JobState.PLANNED, JobState.APPLYING})
-_CONTROLS: Final = {"KeyConditionExpression": "pk = :pk"}
 
 JobId = Annotated[str, typer.Argument(help="The replay's id, as `replay plan` printed it.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Don't wait for it; it goes on in the cloud.")]
@@ -274,7 +273,7 @@ def _show(target: Target, job_id: str, output: Output) -> ReplayJob:
 
 def _held_routes(target: Target, keys: Iterable[PlannedKey]) -> tuple[str, ...]:
     """Name the routes of planned events that start no runs now."""
-    routes, standing = load_routes(), standing_of(_table(target).query(_CONTROLS, {"pk": PARTITION}))
+    routes, standing = load_routes(), Controls(_table(target), 0).read()
     of_plan = {route for planned in keys for name in planned.types if (route := routes.for_type(name)) is not None}
     return tuple(sorted(route.name for route in of_plan if standing.holds_route(route)))
 

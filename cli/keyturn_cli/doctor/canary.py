@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
 
+from keyturn.adapters.controls import Controls
 from keyturn.adapters.keys import STATE, decode_state, partition
 from keyturn.adapters.table import Item
-from keyturn.core.canary import CANARY_KEY, canary_event
+from keyturn.core.canary import CANARY, CANARY_KEY, canary_event
 from keyturn.core.positions import Position, position
-from keyturn.core.state import KeyState, Phase, WaitsFor
+from keyturn.core.route_hold import RouteHold
+from keyturn.core.state import Hold, KeyState, Phase, WaitsFor
 from keyturn_cli.doctor.examination import Examination
-from keyturn_cli.doctor.finding import Finding, failed, not_checked, ok, seconds
+from keyturn_cli.doctor.finding import Finding, failed, not_checked, ok, seconds, warning
+from keyturn_cli.looking.times import moment
+from keyturn_cli.looking.wording import command, one_line
 from keyturn_cli.store import Store
 
 _LOOK_EVERY_S: Final = 0.1
@@ -56,9 +60,13 @@ class _Look:
 
 
 def check_canary(examined: Examination) -> Iterator[Finding]:
-    """Put one event under the reserved key and follow it."""
+    """Put one event under the reserved key and follow it; one that would only wait for a release isn't put."""
     if not examined.options.is_with_canary:
         yield not_checked(_NAME, "--no-canary: no event was sent")
+        return
+    held = _held(examined, _state(examined))
+    if held is not None:
+        yield held
         return
     put_ms = examined.clock()
     put = examined.client("kinesis").put_record(
@@ -66,6 +74,31 @@ def check_canary(examined: Examination) -> Iterator[Finding]:
     )
     place = position(examined.settings.stream_epoch, put["SequenceNumber"])
     yield _follow(examined, place, Seen(put_ms))
+
+
+def _state(examined: Examination) -> KeyState:
+    item = examined.table.get(partition(CANARY_KEY), STATE)
+    return decode_state(CANARY_KEY, item) if item else KeyState(CANARY_KEY)
+
+
+def _held(examined: Examination, state: KeyState) -> Finding | None:
+    """Who keeps the canary from running: by a hold of its key, of its route, or of everything. None if nobody does."""
+    standing = Controls(examined.table, 0).read()
+    holds: tuple[tuple[str, str, Hold | RouteHold | None], ...] = (
+        ("its key is", command("release", CANARY_KEY), state.hold),
+        ("its route is", f"keyturn release --route {CANARY.name}", _in_force(standing.hold_of(CANARY.name))),
+        ("everything is", "keyturn release --everything", _in_force(standing.hold_of(""))),
+    )
+    for what, how, hold in holds:
+        if hold is not None:
+            since = moment(hold.at_ms, examined.clock())
+            told = f"it can't run: {what} held by {one_line(hold.by)} since {since}: {one_line(hold.reason)}"
+            return warning(_NAME, told, f"release to test: {how} --reason WHY, then keyturn doctor again")
+    return None
+
+
+def _in_force(hold: RouteHold | None) -> RouteHold | None:
+    return hold if hold is not None and hold.is_held else None
 
 
 def _follow(examined: Examination, place: Position, seen: Seen) -> Finding:
@@ -82,6 +115,9 @@ def _follow(examined: Examination, place: Position, seen: Seen) -> Finding:
             )
         if seen.done_ms:
             return ok(_NAME, f"through in {seconds(seen.done_ms - seen.put_ms)}: {seen.split}")
+        held = _held(examined, state) if state.waits_for is WaitsFor.RELEASE else None
+        if held is not None:
+            return held
         if now_ms >= until_ms:
             return _stuck(examined, place, state, seen)
         examined.sleep(_LOOK_EVERY_S)
@@ -146,8 +182,8 @@ def _quarantined(examined: Examination, place: Position) -> Iterator[str]:
 def _waiting(state: KeyState, limit: str) -> tuple[str, str]:
     match state.waits_for:
         case WaitsFor.RELEASE:
-            what = f"route {state.held_route}" if state.held_route else "its key"
-            return f"{limit} it waits, since {what} is held", "release it: keyturn release --help"
+            told = f"{limit} it waits for a release, though nobody holds it any more"
+            return told, "look at the watchdog's log: it moves what was released on"
         case WaitsFor.TIME:
             return f"{limit} an attempt at it failed, and it waits for the next one", "look at the log of canary"
         case _:

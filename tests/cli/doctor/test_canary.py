@@ -12,6 +12,7 @@ import pytest
 from keyturn_cli.doctor.canary import check_canary
 from keyturn_cli.doctor.finding import Finding, Verdict
 
+from keyturn.adapters.controls import Controls, RouteOperation
 from keyturn.adapters.log import EventLog
 from keyturn.adapters.process import now_ms
 from keyturn.adapters.schemas import load_routes
@@ -21,6 +22,7 @@ from keyturn.core.commands import Admit, Bind, Ending, Finish, Next, Outcome
 from keyturn.core.log_entry import LogEntry
 from keyturn.core.positions import position
 from keyturn.core.protocol import Rules, transition
+from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import Hold, KeyState, Parked, Phase, Slice, WaitsFor
 from tests.cli.doctor.patient import NOW_MS, Patient
 
@@ -127,8 +129,7 @@ def step_only(patient: Patient) -> None:
         (lambda _: None, "after 5 s nobody has read it from the stream", "dispatcher's log"),
         (in_quarantine, "it went to quarantine: unknown_type", "deploy again"),
         (lambda patient: patient.keys.save(admitted(has_slot=False)), "it waits for a slot", "MaxInFlightRuns"),
-        (held_route, "since route keyturn-canary is held", "release it"),
-        (held_key, "since its key is held", "release it"),
+        (held_route, "after 5 s it waits for a release, though nobody holds it any more", "watchdog's log"),
         (retried, "an attempt at it failed, and it waits for the next one", "log of canary"),
         (parked, "its key is parked: used up", 'keyturn skip "keyturn/canary"'),
         (lambda patient: patient.keys.save(admitted()), "its execution has not begun its step", "Lambda's concurrency"),
@@ -147,6 +148,50 @@ def test_a_canary_that_is_stuck_tells_where(
     assert told in found.told
     assert todo in found.todo
     assert patient.waited_s <= 5.1
+
+
+def hold(patient: Patient, route: str, *, is_held: bool = True) -> None:
+    held = RouteHold(route, is_held=True, by="ana", reason="a bad deploy", at_ms=NOW_MS)
+    controls = Controls(patient.table, 86_400)
+    controls.hold(held, RouteOperation("Hold", route, "ana", "a bad deploy", NOW_MS))
+    if not is_held:
+        released = replace(held, is_held=False, at_ms=NOW_MS + 1)
+        controls.release(held, released, RouteOperation("Release", route, "ana", "mended", NOW_MS + 1))
+
+
+@pytest.mark.parametrize(
+    ("stop", "told", "todo"),
+    [
+        (lambda patient: hold(patient, ""), "everything is held by ana since 08:00:00 UTC (just now)", "--everything"),
+        (lambda patient: hold(patient, CANARY.name), "its route is held by ana", f"--route {CANARY.name}"),
+        (held_key, "its key is held by sam", f"{CANARY_KEY} --reason"),
+    ],
+)
+def test_a_canary_that_is_held_is_a_warning_at_once_and_not_sent(
+    patient: Patient, stop: Callable[[Patient], object], told: str, todo: str
+) -> None:
+    """Nothing is broken, and an event more would only wait."""
+    stop(patient)
+    found = canary(patient)
+    assert (found.verdict, patient.waited_s, patient.puts) == (Verdict.WARNING, 0, [])
+    assert told in found.told
+    assert found.todo.startswith(f"release to test: keyturn release {todo}")
+
+
+def test_a_hold_that_comes_while_the_canary_is_under_way_is_told_at_once(patient: Patient) -> None:
+    def wait(_duration_s: float) -> None:
+        held_route(patient)
+        hold(patient, "")
+
+    (found,) = check_canary(replace(patient.examination(), sleep=wait))
+    assert (found.verdict, "everything is held by ana" in found.told) == (Verdict.WARNING, True)
+
+
+def test_a_hold_that_was_released_holds_no_canary(patient: Patient) -> None:
+    hold(patient, "", is_held=False)
+    step_done(patient)
+    patient.keys.save(finished())
+    assert canary(patient).verdict is Verdict.OK
 
 
 def test_no_event_is_sent_when_none_is_wanted(patient: Patient) -> None:
