@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -101,14 +101,16 @@ def test_a_scan_finds_the_events_that_may_be_selected(table: Table) -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_the_stream_is_read_again_from_a_time_and_from_a_mark() -> None:
+def test_the_stream_is_read_again_from_a_time_and_from_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """All shards, one after the other; what came before the time is left out."""
+    since_ms = 1_767_600_000_000
+    since = datetime.fromtimestamp(since_ms / 1_000, UTC).replace(tzinfo=None)  # as the emulator's clock has it
+    monkeypatch.setattr("moto.kinesis.models.utcnow", lambda: since - timedelta(seconds=1))
     client: Any = boto3.client("kinesis")
     client.create_stream(StreamName="s", ShardCount=2)
     reader = StreamReader(lambda _service: client, "s")
     client.put_record(StreamName="s", PartitionKey="early", Data=b"early")
-    time.sleep(1.1)  # the emulator's arrival times are of whole seconds
-    since_ms = int(time.time()) * 1_000
+    monkeypatch.setattr("moto.kinesis.models.utcnow", lambda: since)
     for number in range(6):
         client.put_record(StreamName="s", PartitionKey=f"k{number}", Data=b"late")
     until_ms = since_ms + 60_000

@@ -14,8 +14,9 @@ from keyturn_cli.app import app
 from keyturn_cli.errors import Refused
 from typer.testing import CliRunner, Result
 
-from keyturn.adapters.controls import Controls
+from keyturn.adapters.controls import READ_EVERY_MS, Controls
 from keyturn.adapters.index import DueIndex
+from keyturn.adapters.process import now_ms
 from keyturn.adapters.table import Table
 from keyturn.core.breaker import Breaker
 from keyturn.core.state import Phase, Queue
@@ -67,6 +68,13 @@ def until(holds: Callable[[], Any], limit_s: float, what: str) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
+def until_in_effect(stack: Stack, route: str) -> None:
+    """Wait until nobody goes by what was read before a hold: whoever saw the route free may start its runs so long."""
+    hold = Controls(table(stack), 1).read().hold_of(route)
+    assert hold is not None
+    until(lambda: now_ms() - hold.at_ms > READ_EVERY_MS, 5, "the hold is in effect")
+
+
 @contextmanager
 def outage(stack: Stack) -> Iterator[None]:
     """Switch the payment provider off, for events that ask for it."""
@@ -86,7 +94,7 @@ def test_a_held_route_starts_nothing_until_it_is_released(stack: Stack) -> None:
     again = keyturn(stack, "hold", "--route", ROUTE)
     assert isinstance(again.exception, Refused)
     assert "is held already, by " in str(again.exception)
-    time.sleep(1.1)  # whoever has seen the route free may start its runs for a second
+    until_in_effect(stack, ROUTE)
     keys = [f"held-{number}" for number in range(12)]
     stack.put([paid(key) for key in keys])
     until(lambda: held(stack) == len(keys), 60, "all keys are put aside")
@@ -104,7 +112,7 @@ def test_everything_is_held_and_released(stack: Stack) -> None:
     stack.until_done("alone", 1)
     assert keyturn(stack, "hold", "--everything").exit_code == 0
     assert keyturn(stack, "hold", "alone").exit_code == 0
-    time.sleep(1.1)  # as above
+    until_in_effect(stack, "")
     stack.put([paid("alone", 1), paid("not-alone")])
     until(
         lambda: stack.state("not-alone").admitted == 1 and stack.state("alone").admitted == 2, 60, "both are admitted"

@@ -26,7 +26,7 @@ HOLD_ROUTE: Final = "hold#route#"
 _RAMP: Final = "ramp#"
 _BREAKER: Final = "breaker#"
 
-_READ_EVERY_MS: Final = 1_000
+READ_EVERY_MS: Final = 1_000
 
 
 class Moved(Exception):
@@ -109,7 +109,7 @@ class Controls:
     def recent(self) -> Standing:
         """Return the controls as they were within the last second."""
         with self._reading:
-            if self.table.process.clock() - self._read_at_ms < _READ_EVERY_MS:
+            if self.table.process.clock() - self._read_at_ms < READ_EVERY_MS:
                 return self._standing
             return self._read()
 
