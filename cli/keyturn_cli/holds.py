@@ -9,17 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from keyturn_cli.operator import operate
-from keyturn_cli.options import (
-    AsOutput,
-    Output,
-    Reason,
-    Yes,
-    checked_reason,
-    confirm,
-    on_stack,
-    show,
-    target_of,
-)
+from keyturn_cli.options import AsOutput, Output, Reason, Yes, checked_reason, confirm, on_stack, show, target_of
 from keyturn_cli.parked import describe
 from keyturn_cli.target import AwsOptions
 

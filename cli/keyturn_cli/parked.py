@@ -9,17 +9,7 @@ import typer
 
 from keyturn_cli.completion import parked_keys
 from keyturn_cli.operator import operate
-from keyturn_cli.options import (
-    AsOutput,
-    Output,
-    Reason,
-    Yes,
-    checked_reason,
-    confirm,
-    on_stack,
-    show,
-    target_of,
-)
+from keyturn_cli.options import AsOutput, Output, Reason, Yes, checked_reason, confirm, on_stack, show, target_of
 from keyturn_cli.target import AwsOptions
 
 Key = Annotated[

@@ -21,17 +21,7 @@ from keyturn.core.replay_plan import Fate, Outcome, PlannedKey
 from keyturn_cli.errors import BadInput, CliError, NotDone, NotFound
 from keyturn_cli.moments import moment_ms
 from keyturn_cli.operator import operate
-from keyturn_cli.options import (
-    AsOutput,
-    Output,
-    Reason,
-    Yes,
-    checked_reason,
-    confirm,
-    on_stack,
-    show,
-    target_of,
-)
+from keyturn_cli.options import AsOutput, Output, Reason, Yes, checked_reason, confirm, on_stack, show, target_of
 from keyturn_cli.replay_text import (
     act_lines,
     amiss_lines,

@@ -12,15 +12,7 @@ from rich.markup import escape
 from keyturn_cli.doctor.examination import Examination, Options
 from keyturn_cli.doctor.examine import examine
 from keyturn_cli.doctor.finding import Finding, Verdict
-from keyturn_cli.options import (
-    AsOutput,
-    Output,
-    Yes,
-    confirm,
-    on_stack,
-    show,
-    target_of,
-)
+from keyturn_cli.options import AsOutput, Output, Yes, confirm, on_stack, show, target_of
 from keyturn_cli.screen import Screen
 from keyturn_cli.target import AwsOptions, Target
 

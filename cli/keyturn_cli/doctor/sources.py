@@ -13,6 +13,7 @@ from keyturn_cli.project import local_settings
 
 STREAM_MAPPING: Final = "DispatcherFunctionRecords"
 WAKE_MAPPING: Final = "WatchdogFunctionWakeUps"
+_READING: Final = frozenset({"Enabled", "Enabling", "Updating"})
 _DEPLOY: Final = "deploy the stack again: sam deploy"
 
 
@@ -34,7 +35,7 @@ def mapping_of(examined: Examination, logical_id: str) -> Mapping[str, Any]:
 
 def _stream_read(mapping: Mapping[str, Any]) -> Finding:
     name = "stream is read"
-    if mapping["State"] not in {"Enabled", "Enabling", "Updating"}:
+    if mapping["State"] not in _READING:
         return failed(
             name,
             f"the mapping from the stream to the dispatcher is {mapping['State']}: nothing new is admitted",
@@ -82,7 +83,7 @@ def _reports(mapping: Mapping[str, Any]) -> bool:
 
 def _wake_ups_read(mapping: Mapping[str, Any]) -> Finding:
     name = "wake-ups are read"
-    if mapping["State"] not in {"Enabled", "Enabling", "Updating"}:
+    if mapping["State"] not in _READING:
         return failed(
             name,
             f"the mapping from the wake-up queue to the watchdog is {mapping['State']}: retries wait for its schedule",

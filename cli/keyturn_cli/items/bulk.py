@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keyturn_cli.errors import CliError, Refused
-from keyturn_cli.items.found import Found, Words
+from keyturn_cli.items.found import Chosen, Found, Items, Words
+from keyturn_cli.looking.wording import counted
 from keyturn_cli.operator import operate
-from keyturn_cli.options import Output, show
+from keyturn_cli.options import Output, checked_reason, confirm, show
 from keyturn_cli.screen import Screen
 from keyturn_cli.target import Target
 
@@ -37,6 +38,8 @@ class Order:
 
     command: str
     because: str
+    asks: str
+    """What to ask before it is done, with `items` and `keys` counted."""
     done: str
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,8 +57,16 @@ class Tally:
         return [answer for answer in self.answers.values() if answer["fate"] == fate]
 
 
-def carry_out(target: Target, words: Words, found: Sequence[Found], order: Order, output: Output) -> None:
-    """Do it, print what was done, and fail when not all of it was. Repeated, it goes on where it stopped."""
+def discarding(because: str) -> Order:
+    """What closes items that nothing is to be done for."""
+    return Order("discard", checked_reason(because, "--because"), "Discard {items}", "discarded")
+
+
+def carry_out(target: Target, items: Items, chosen: Chosen, order: Order, output: Output, *, yes: bool) -> None:
+    """Ask, do it, print what was done, and fail when not all of it was. Repeated, it goes on where it stopped."""
+    words, found = items.words, items.chosen(chosen)
+    keys = counted(len({one.key for one in found}), "key")
+    confirm(f"{order.asks.format(items=words.counted(len(found)), keys=keys)} at {target.where}?", yes=yes)
     with _bar(order.done) as advance:
         tally = send(lambda page: _ask(target, order, page), found, advance)
     show(output, _content(tally, order), lambda screen: _draw(screen, tally, words, order))

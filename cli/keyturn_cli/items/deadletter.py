@@ -10,19 +10,11 @@ from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.log import EventLog
 from keyturn.core.positions import Position
 from keyturn_cli.errors import NotFound
-from keyturn_cli.items.bulk import Order, carry_out
-from keyturn_cli.items.found import DEAD_LETTERS, Found, Items
+from keyturn_cli.items.bulk import Order, carry_out, discarding
+from keyturn_cli.items.found import DEAD_LETTERS, Chosen, Found, Items
 from keyturn_cli.items.listing import print_one, print_page
 from keyturn_cli.items.options import After, All, Because, Data, Id, Ids, Limit
-from keyturn_cli.options import (
-    AsOutput,
-    Output,
-    Yes,
-    checked_reason,
-    confirm,
-    on_stack,
-    target_of,
-)
+from keyturn_cli.options import AsOutput, Output, Yes, checked_reason, on_stack, target_of
 from keyturn_cli.target import AwsOptions, Target
 
 app = typer.Typer(help="Events that were given up.", no_args_is_help=True, rich_markup_mode=None)
@@ -90,14 +82,9 @@ def redrive(
     Example: keyturn deadletter redrive 20260105-k3f9x2ab7q4m --because "card service is mended"
     """
     told = checked_reason(because, "--because")
+    order = Order("deadletter-redrive", told, "Run {items} of {keys} again", "redriven", {"is_fresh": fresh})
     target = target_of(where)
-    found = _items(target).chosen(ids or [], reason, wants_all=every)
-    keys = len({one.key for one in found})
-    confirm(
-        f"Run {DEAD_LETTERS.counted(len(found))} of {keys:,} key{'' if keys == 1 else 's'} again at {target.where}?",
-        yes=yes,
-    )
-    carry_out(target, DEAD_LETTERS, found, Order("deadletter-redrive", told, "redriven", {"is_fresh": fresh}), output)
+    carry_out(target, _items(target), Chosen(ids, reason, every), order, output, yes=yes)
 
 
 @app.command()
@@ -116,11 +103,9 @@ def discard(
 
     Example: keyturn deadletter discard --reason "no such card" --because "orders were cancelled by phone"
     """
-    told = checked_reason(because, "--because")
+    order = discarding(because)
     target = target_of(where)
-    found = _items(target).chosen(ids or [], reason, wants_all=every)
-    confirm(f"Discard {DEAD_LETTERS.counted(len(found))} at {target.where}?", yes=yes)
-    carry_out(target, DEAD_LETTERS, found, Order("discard", told, "discarded"), output)
+    carry_out(target, _items(target), Chosen(ids, reason, every), order, output, yes=yes)
 
 
 def _items(target: Target) -> Items:

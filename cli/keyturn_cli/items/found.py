@@ -15,6 +15,7 @@ from keyturn.adapters.open_items import Kind, OpenItems, id_of
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.table import Item, ItemKey, Table
 from keyturn_cli.errors import CliError, NotFound, Refused
+from keyturn_cli.looking.wording import counted
 from keyturn_cli.target import Target
 
 _AT_ONCE: Final = 100
@@ -38,7 +39,7 @@ class Words:
 
     def counted(self, number: int) -> str:
         """So many of them."""
-        return f"{number:,} {self.one if number == 1 else self.many}"
+        return counted(number, self.one, self.many)
 
 
 QUARANTINED: Final = Words(Kind.QUARANTINE, "quarantine", "quarantined record", "quarantined records")
@@ -66,6 +67,15 @@ class Found:
     def key(self) -> str:
         """Its ordering key."""
         return str(self.item["key"])
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """How a command's items are named: exactly one of the three."""
+
+    ids: Sequence[str] | None
+    reason: str | None
+    every: bool
 
 
 @dataclass(frozen=True)
@@ -116,9 +126,10 @@ class Items:
             if place in items
         ]
 
-    def chosen(self, ids: Sequence[str], reason: str | None, *, wants_all: bool) -> list[Found]:
+    def chosen(self, chosen: Chosen) -> list[Found]:
         """Return what a command is about. Raises NotFound when that is nothing, Refused when one is closed."""
-        if bool(ids) + (reason is not None) + wants_all != 1:
+        ids, reason = chosen.ids, chosen.reason
+        if bool(ids) + (reason is not None) + chosen.every != 1:
             raise CliError(f"say which {self.words.many}: their IDs, or --reason, or --all")
         found = self.named(ids) if ids else list(self.opened(reason=reason))
         for one in found:

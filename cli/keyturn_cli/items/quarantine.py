@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
@@ -9,19 +10,11 @@ import typer
 from keyturn.adapters.quarantine import raw_of
 from keyturn.core.event import Reason
 from keyturn_cli.errors import CliError
-from keyturn_cli.items.bulk import Order, carry_out
-from keyturn_cli.items.found import QUARANTINED, Items
+from keyturn_cli.items.bulk import Order, carry_out, discarding
+from keyturn_cli.items.found import QUARANTINED, Chosen, Items
 from keyturn_cli.items.listing import print_one, print_page
 from keyturn_cli.items.options import After, All, Because, Data, Id, Ids, Limit
-from keyturn_cli.options import (
-    AsOutput,
-    Output,
-    Yes,
-    checked_reason,
-    confirm,
-    on_stack,
-    target_of,
-)
+from keyturn_cli.options import AsOutput, Output, Yes, checked_reason, on_stack, target_of
 from keyturn_cli.target import AwsOptions, Target
 
 app = typer.Typer(help="Records that can't be events.", no_args_is_help=True, rich_markup_mode=None)
@@ -95,15 +88,10 @@ def redrive(
     Example: keyturn quarantine redrive --reason data --because "schema of 5 Jan is deployed"
     """
     told = checked_reason(because, "--because")
-    _check_reason(reason)
+    order = Order("quarantine-redrive", told, "Redrive {items} of {keys}", "redriven", {"is_forced": force})
+    chosen = _chosen(ids, reason, every=every)
     target = target_of(where)
-    found = _items(target).chosen(ids or [], reason, wants_all=every)
-    keys = len({one.key for one in found})
-    confirm(
-        f"Redrive {QUARANTINED.counted(len(found))} of {keys:,} key{'' if keys == 1 else 's'} at {target.where}?",
-        yes=yes,
-    )
-    carry_out(target, QUARANTINED, found, Order("quarantine-redrive", told, "redriven", {"is_forced": force}), output)
+    carry_out(target, _items(target), chosen, order, output, yes=yes)
 
 
 @app.command()
@@ -122,16 +110,18 @@ def discard(
 
     Example: keyturn quarantine discard 20260105-k3f9x2ab7q4m --because "a test of ours"
     """
-    told = checked_reason(because, "--because")
-    _check_reason(reason)
+    order, chosen = discarding(because), _chosen(ids, reason, every=every)
     target = target_of(where)
-    found = _items(target).chosen(ids or [], reason, wants_all=every)
-    confirm(f"Discard {QUARANTINED.counted(len(found))} at {target.where}?", yes=yes)
-    carry_out(target, QUARANTINED, found, Order("discard", told, "discarded"), output)
+    carry_out(target, _items(target), chosen, order, output, yes=yes)
 
 
 def _items(target: Target) -> Items:
     return Items.of(target, QUARANTINED, lambda reason, wanted: reason == wanted)
+
+
+def _chosen(ids: Sequence[str] | None, reason: str | None, *, every: bool) -> Chosen:
+    _check_reason(reason)
+    return Chosen(ids, reason, every)
 
 
 def _check_reason(reason: str | None) -> None:

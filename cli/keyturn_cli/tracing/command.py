@@ -14,15 +14,7 @@ from rich.console import Console
 from keyturn.adapters.process import now_ms
 from keyturn_cli.errors import CliError
 from keyturn_cli.looking.times import as_json
-from keyturn_cli.options import (
-    AsOutput,
-    Output,
-    Yes,
-    confirm,
-    on_stack,
-    show,
-    target_of,
-)
+from keyturn_cli.options import AsOutput, Output, Yes, confirm, on_stack, show, target_of
 from keyturn_cli.target import AwsOptions, Target
 from keyturn_cli.tracing.find import Finder, Scan, Wanted
 from keyturn_cli.tracing.items import Items

@@ -10,9 +10,9 @@ from typing import Final
 from keyturn.core.event import identity_hash
 from keyturn.core.naming import key_hash
 from keyturn_cli.errors import NotFound
+from keyturn_cli.looking.fates import is_finished
 from keyturn_cli.tracing.items import EVENT, Items
 from keyturn_cli.tracing.logs import Logs
-from keyturn_cli.tracing.standing import is_finished
 from keyturn_cli.tracing.story import Line, Story
 from keyturn_cli.tracing.telling import Item, Material, tell, tell_of_quarantined
 

@@ -19,9 +19,9 @@ from keyturn.core.positions import Position
 from keyturn.core.route import Routes
 from keyturn.core.state import KeyState
 from keyturn.errors import StoreError
+from keyturn_cli.looking.fates import run_of
 from keyturn_cli.looking.key_items import Attempt, Event, KeyItems, Stretch
 from keyturn_cli.target import Target
-from keyturn_cli.tracing.standing import run_of
 from keyturn_cli.tracing.stops import Stop, stops_of
 from keyturn_cli.tracing.telling import Envelope, Item, Material
 

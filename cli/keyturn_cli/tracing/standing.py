@@ -4,24 +4,9 @@ from __future__ import annotations
 
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState, Phase, Run, WaitsFor
+from keyturn_cli.looking.fates import is_finished, run_of
 from keyturn_cli.looking.times import clock
 from keyturn_cli.tracing.story import Wait
-
-
-def is_finished(state: KeyState, position: Position) -> bool:
-    """Whether nothing is left to do for the event: it is done, or it was given up."""
-    if position <= state.cursor:
-        return True
-    replay = state.replay
-    if replay is None or not state.is_replaying or position > replay.resume_at:
-        return False
-    return not any(span.first <= position <= span.last for span in replay.spans)
-
-
-def run_of(state: KeyState, position: Position) -> Run | None:
-    """The run in work, if the event is part of it."""
-    run = state.run
-    return run if run is not None and run.slice.first <= position <= run.slice.last else None
 
 
 def standing(state: KeyState, position: Position, dead_letter_reason: str | None) -> str:

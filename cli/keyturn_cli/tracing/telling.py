@@ -11,9 +11,10 @@ from keyturn.core.commands import Evidence
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState, Phase
 from keyturn_cli.looking import key_items
+from keyturn_cli.looking.fates import is_finished, run_of
 from keyturn_cli.tracing.gaps import AWAITS_START, gaps_between
 from keyturn_cli.tracing.reading_times import from_rfc3339
-from keyturn_cli.tracing.standing import is_finished, run_of, standing, waits_now
+from keyturn_cli.tracing.standing import standing, waits_now
 from keyturn_cli.tracing.stops import Stop
 from keyturn_cli.tracing.story import SUCCEEDED, Attempt, Gap, Line, Moment, Step, Story, Subject, What
 

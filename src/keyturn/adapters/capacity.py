@@ -5,13 +5,10 @@ free slots twice. A figure that is wrong (a taker died) lasts a second, until th
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from botocore.exceptions import ClientError
-
-from keyturn.adapters.failures import code_of, translated
 from keyturn.adapters.index import DueIndex
-from keyturn.adapters.table import Table, encode_values
+from keyturn.adapters.table import ItemExists, Table
 from keyturn.core.state import Queue
 
 _PLACE: Final = ("capacity", "runs")
@@ -93,19 +90,8 @@ class Capacity:
         return self._update("SET counted_at_ms = :now", condition, now=now_ms, **old)
 
     def _update(self, expression: str, condition: str | None, **values: int) -> bool:
-        arguments: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
-        pk, sk = _PLACE
-        with translated("updating the count of runs in flight"):
-            try:
-                self.table.client.update_item(
-                    TableName=self.table.name,
-                    Key={"pk": {"S": pk}, "sk": {"S": sk}},
-                    UpdateExpression=expression,
-                    ExpressionAttributeValues=encode_values(values),
-                    **arguments,
-                )
-            except ClientError as error:
-                if code_of(error) != "ConditionalCheckFailedException":
-                    raise
-                return False
+        try:
+            self.table.update(_PLACE, expression, condition, values, returns_item=False)
+        except ItemExists:
+            return False
         return True

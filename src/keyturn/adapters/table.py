@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +41,18 @@ class ItemExists(Exception):
         """Keep the item that stood in the way."""
         super().__init__("the condition of a write failed")
         self.item = item
+
+
+@contextmanager
+def _conditional() -> Iterator[None]:
+    """Raise ItemExists, with what stands there if AWS tells, when the condition of a write doesn't hold."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) != "ConditionalCheckFailedException":
+            raise
+        standing: Any = error.response.get("Item", {})
+        raise ItemExists(decode_item(standing)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +99,16 @@ class Table:
 
     def delete_if(self, pk: str, sk: str, condition: str, values: Item) -> bool:
         """Take an item away if `condition` holds; False when it doesn't."""
-        with translated("taking an item of the state table away"):
-            try:
+        try:
+            with translated("taking an item of the state table away"), _conditional():
                 self.client.delete_item(
                     TableName=self.name,
                     Key=_key(pk, sk),
                     ConditionExpression=condition,
                     ExpressionAttributeValues=encode_values(values),
                 )
-            except ClientError as error:
-                if code_of(error) != "ConditionalCheckFailedException":
-                    raise
-                return False
+        except ItemExists:
+            return False
         return True
 
     def put_once(self, item: Item) -> Item | None:
@@ -116,22 +127,16 @@ class Table:
         Raises ItemExists with the one in the way, which is empty when there is none.
         """
         only = {"ConditionExpression": condition} if condition else {}
-        with translated("changing an item of the state table"):
-            try:
-                answer = self.client.update_item(
-                    TableName=self.name,
-                    Key=_key(*place),
-                    UpdateExpression=expression,
-                    ExpressionAttributeValues=encode_values(values),
-                    ReturnValues="ALL_NEW" if returns_item else "NONE",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                    **only,
-                )
-            except ClientError as error:
-                if code_of(error) != "ConditionalCheckFailedException":
-                    raise
-                standing: Any = error.response.get("Item", {})
-                raise ItemExists(decode_item(standing)) from error
+        with translated("changing an item of the state table"), _conditional():
+            answer = self.client.update_item(
+                TableName=self.name,
+                Key=_key(*place),
+                UpdateExpression=expression,
+                ExpressionAttributeValues=encode_values(values),
+                ReturnValues="ALL_NEW" if returns_item else "NONE",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                **only,
+            )
         return decode_item(answer.get("Attributes", {}))
 
     def put_if(self, item: Item, condition: str, values: Item | None = None, together: Sequence[Item] = ()) -> None:
@@ -164,13 +169,8 @@ class Table:
         return self.get(item["pk"], item["sk"]) == _without_none(item)
 
     def _put(self, put: Mapping[str, Any]) -> None:
-        try:
+        with _conditional():
             self.client.put_item(**put)
-        except ClientError as error:
-            if code_of(error) != "ConditionalCheckFailedException":
-                raise
-            standing: Any = error.response.get("Item", {})
-            raise ItemExists(decode_item(standing)) from error
 
     def _transact(self, put: Mapping[str, Any], together: Sequence[Item]) -> None:
         others = [{"Put": {"TableName": self.name, "Item": encode_item(other)}} for other in together]
