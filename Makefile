@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down push invoke test check lint format lock clean
+.PHONY: help setup setup-dev demo up down push invoke test fuzz check lint format lock clean
 .SILENT:
 
 help: ## print this list
@@ -43,6 +43,9 @@ invoke: setup ## run one function in a container, by sam local invoke: make invo
 
 test: setup-dev ## run all tests
 	$(PYTEST) -n 2 --dist loadfile $(ARGS)
+
+fuzz: setup-dev ## look much longer for input that breaks what reads it: make fuzz EXAMPLES=20000 ARGS='-k aggregate'
+	EXAMPLES=$(or $(EXAMPLES),5000) $(PYTEST) tests/hostile -n 2 --timeout 7200 $(ARGS)
 
 check: setup-dev lint ## format, lint, types, state machines, template, fast tests
 	$(PYTEST) -m "not engine" -q $(ARGS)

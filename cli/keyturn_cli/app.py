@@ -9,6 +9,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from keyturn_local.errors import LocalError
 
+from keyturn.core.naming import is_unicode
 from keyturn.errors import KeyturnError
 from keyturn_cli.demo import demo
 from keyturn_cli.doctor.command import doctor
@@ -45,6 +46,8 @@ app.add_typer(replay, name="replay")
 
 def run() -> NoReturn:
     """Run the command; whatever a user can cause ends in one line on stderr and a non-zero exit code."""
+    if not all(map(is_unicode, sys.argv)):
+        _fail("an argument is no UTF-8: Python couldn't read some of its bytes")
     try:
         app(prog_name="keyturn")
     except (CliError, LocalError) as error:

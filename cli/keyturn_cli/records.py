@@ -5,18 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, Final
 
+from keyturn.core.naming import is_unicode
 from keyturn_cli.errors import BadInput, BadLine
 
 KEY_CHARACTERS_MAX: Final = 256
 """Kinesis PutRecords API reference, PartitionKey."""
 RECORD_BYTES_MAX: Final = 1_048_576
 """Data and partition key together. Kinesis Developer Guide, "Quotas and limits"; more needs a stream setting."""
+_LINE_BYTES_MAX: Final = 4 * RECORD_BYTES_MAX
+"""Longer ones aren't read to their end; white space and escapes make a line longer than its record."""
 SUBJECT: Final = "subject"
 STDIN: Final = "-"
 
@@ -61,10 +65,12 @@ class Reader:
         """Yield the records of a file, in order; empty lines are passed over. Raises BadLine at the first bad one."""
         with _opened(path) as lines:
             try:
-                for number, line in enumerate(lines, start=1):
+                for number, line in enumerate(iter(partial(lines.readline, _LINE_BYTES_MAX), b""), start=1):
+                    if len(line) == _LINE_BYTES_MAX:
+                        raise BadLine("longer than any record", source=name_of(path), line=number)
                     if stripped := line.strip():
                         yield self._located(stripped, number, path)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 raise BadInput(f"{path} can't be read to its end: {error}") from error
 
     def record(self, line: bytes, number: int = 0) -> Record:
@@ -129,6 +135,8 @@ def _check_event(content: Mapping[str, Any]) -> None:
 def _check_key(key: str, field: str) -> None:
     if len(key) > KEY_CHARACTERS_MAX:
         raise BadLine(f"the key in {field!r} has {len(key)} characters, more than {KEY_CHARACTERS_MAX}")
+    if not is_unicode(key):
+        raise BadLine(f"the key in {field!r} holds half of a surrogate pair, which no UTF-8 can carry")
 
 
 def _text(content: Mapping[str, Any], field: str, option: str) -> str:
@@ -154,4 +162,9 @@ def _wrap(content: Mapping[str, Any], key: str, wrapping: Wrapping) -> bytes:
     }
     if wrapping.time_field is not None:
         event["time"] = _text(content, wrapping.time_field, "--time")
-    return json.dumps(event | {"data": content}, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(event | {"data": content}, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError as error:
+        raise BadLine("holds half of a surrogate pair, which no UTF-8 can carry") from error
+    except RecursionError as error:
+        raise BadLine("nested too deep") from error

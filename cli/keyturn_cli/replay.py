@@ -287,7 +287,8 @@ def _keys_of(file: Path | None) -> list[str]:
     if file is None:
         return []
     try:
-        keys = [line.rstrip("\r\n") for line in file.read_text(encoding="utf-8").splitlines()]
+        # Not splitlines: a key may hold what other alphabets end a line with.
+        keys = [line.rstrip("\r") for line in file.read_bytes().decode("utf-8").split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{file} can't be read: {error}") from error
     if not any(keys):

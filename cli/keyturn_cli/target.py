@@ -112,7 +112,7 @@ def _aws_target(options: AwsOptions, default_name: str) -> Target:
 def _outputs(session: boto3.Session, options: Mapping[str, Any], name: str, where: str) -> StackOutputs:
     try:
         stack = session.client("cloudformation", **options).describe_stacks(StackName=name)["Stacks"][0]
-    except (ClientError, BotoCoreError, IndexError) as error:
+    except (ClientError, BotoCoreError, IndexError, ValueError) as error:  # ValueError: an endpoint that is no address
         raise NoTarget(f"stack {name!r} can't be read at {where}: {error}. {_what_to_do(error)}") from error
     found = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     camel = {field.name: "".join(part.capitalize() for part in field.name.split("_")) for field in fields(StackOutputs)}

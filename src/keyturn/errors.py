@@ -6,6 +6,7 @@ KeyturnError
 │   ├── Conflict           somebody else changed the key first; load it again
 │   ├── JobChanged         somebody else changed the replay first; load it again
 │   ├── Throttled          the service asks to slow down, or is failing; nothing was lost, try later
+│   ├── Unreadable         an item isn't as this version of Keyturn writes it
 │   └── LogIncomplete      events that were admitted aren't in the log
 ├── CannotOperate          what an operator asks doesn't fit the state that things are in; nothing was changed
 ├── CannotStart            a run can never start as it is (its input or its state machine is wrong)
@@ -48,6 +49,10 @@ class JobChanged(StoreError):
 
 class Throttled(StoreError):
     """AWS throttled or failed the call after our retries; the caller leaves the work for a redelivery."""
+
+
+class Unreadable(StoreError):
+    """An item can't be read: a version of Keyturn wrote it that this one doesn't know, or nobody of ours did."""
 
 
 class LogIncomplete(StoreError):

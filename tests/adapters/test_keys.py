@@ -58,6 +58,8 @@ states = st.builds(
     missing=counts,
     release=counts,
     last_replay=st.just("") | texts,
+).filter(
+    lambda state: (state.run or state.phase is not Phase.RUNNING) and (state.parked or state.phase is not Phase.PARKED)
 )
 
 

@@ -123,7 +123,7 @@ class TestWhatTheyDo:
         ({"command": "hold-key"}, "the request names no key"),
         ({"command": "release-key", "key": "k"}, "key 'k' is not held"),
         ({"command": "dance"}, "unknown command 'dance'"),
-        ({}, "unknown command None"),
+        ({}, "unknown command ''"),
     ],
     ids=str,
 )

@@ -12,6 +12,7 @@ from keyturn.adapters.index import INDEX_NAME, DueIndex
 from keyturn.adapters.keys import STATE, decode_state
 from keyturn.adapters.table import Item, decode_item
 from keyturn.core.state import Due, Queue, due, violations
+from keyturn.errors import Unreadable
 from keyturn_cli.doctor.examination import Examination
 from keyturn_cli.doctor.finding import Finding, failed, listed, ok, seconds
 
@@ -101,7 +102,7 @@ def disagreements(item: Item) -> Iterator[str]:
     key = str(item["pk"]).removeprefix("key#")
     try:
         state = decode_state(key, item)
-    except (KeyError, ValueError):
+    except Unreadable:
         yield f"{key!r} is in the index without a key state"
         return
     yield from (f"{key!r} is {trouble}" for trouble in violations(state))

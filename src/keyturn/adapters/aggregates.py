@@ -28,17 +28,18 @@ def take_apart(container: bytes) -> list[tuple[str, bytes]]:
     if len(container) < len(MAGIC) + _DIGEST_BYTES or hashlib.md5(body, usedforsecurity=False).digest() != digest:
         raise NotAnAggregate("begins like a KPL aggregate, but its digest is wrong")
     try:
-        records = _parse(body)
+        return _parse(body)
+    except NotAnAggregate:
+        raise
     except Exception as error:
         raise NotAnAggregate(f"a KPL aggregate that can't be read ({type(error).__name__})") from error
-    if not 1 <= len(records) <= RECORDS_MAX:
-        raise NotAnAggregate(f"a KPL aggregate of {len(records)} records, not 1 to {RECORDS_MAX}")
-    return records
 
 
 def _parse(body: bytes) -> list[tuple[str, bytes]]:
     message: Any = _message_type()()
     message.ParseFromString(body)
+    if not 1 <= len(message.records) <= RECORDS_MAX:
+        raise NotAnAggregate(f"a KPL aggregate of {len(message.records)} records, not 1 to {RECORDS_MAX}")
     keys = list(message.partition_key_table)
     if not all(isinstance(key, str) for key in keys):  # protobuf hands a text that is no UTF-8 over as bytes
         raise UnicodeError("a partition key is no UTF-8")

@@ -7,13 +7,16 @@ met before.
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from itertools import groupby
 from typing import Any, Final
 
 from keyturn.adapters.failures import translated
+from keyturn.adapters.table import Item, reading
 from keyturn.core.positions import Position
 
 _HOUR_MS: Final = 3_600_000
@@ -89,7 +92,7 @@ class Archive:
     def _read_object(self, name: str) -> Iterator[Archived]:
         with translated(f"reading archive object {name}"):
             body: bytes = self.client_of("s3").get_object(Bucket=self.bucket, Key=name)["Body"].read()
-        return _unpack(body)
+        return _unpack(name, body)
 
     def _names(self, prefix: str, after: str = "") -> Iterator[str]:
         page: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "StartAfter": after}
@@ -125,15 +128,21 @@ def _pack(events: Sequence[Archived]) -> bytes:
     return gzip.compress("".join(line + "\n" for line in lines).encode(), mtime=0)
 
 
-def _unpack(body: bytes) -> Iterator[Archived]:
-    for line in gzip.decompress(body).split(b"\n"):
-        if line:
-            item = json.loads(line)
-            yield Archived(
-                key=item["key"],
-                position=Position(item["position"]),
-                arrived_at_ms=item["arrived_at_ms"],
-                type=item["type"],
-                flow_id=item["flow_id"],
-                event=item["event"].encode(),
-            )
+def _unpack(name: str, body: bytes) -> Iterator[Archived]:
+    """Unpack an object line by line: what it holds may be many times larger than it is. Raises Unreadable."""
+    with reading(f"archive object {name}"), gzip.open(BytesIO(body)) as lines:
+        try:
+            yield from (_decode(json.loads(line)) for line in lines)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError("it is damaged") from error
+
+
+def _decode(item: Item) -> Archived:
+    return Archived(
+        key=item["key"],
+        position=Position(item["position"]),
+        arrived_at_ms=item["arrived_at_ms"],
+        type=item["type"],
+        flow_id=item["flow_id"],
+        event=item["event"].encode(),
+    )

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from keyturn.adapters.rollouts import ROLLOUT, decode_rollout, encode_rollout
-from keyturn.adapters.table import Item, ItemExists, Table
+from keyturn.adapters.table import Item, ItemExists, Table, reading
 from keyturn.core.breaker import Breaker, BreakerPhase, Failure, Probe
 from keyturn.core.rollout import NO_RELEASE, NOTHING_PUBLISHED, Pin, Rollout
 from keyturn.core.route import Route
@@ -260,7 +260,7 @@ def standing_of(items: Iterable[Item]) -> Standing:
         if name == HOLD_EVERYTHING or name.startswith(HOLD_ROUTE):
             holds.append(_decode_hold(item))
         elif name.startswith(_RAMP):
-            ramps.append(Ramp(item["route"], item["since_ms"], item["keys"], item["next_at_ms"]))
+            ramps.append(_decode_ramp(item))
         elif name.startswith(_BREAKER):
             breakers.append(_decode_breaker(item))
         elif name == ROLLOUT:
@@ -274,13 +274,20 @@ def _encode_hold(hold: RouteHold) -> dict[str, Any]:
 
 
 def _decode_hold(item: Item) -> RouteHold:
-    return RouteHold(
-        item["route"], item["is_held"], item["by"], item["reason"], item["at_ms"], tuple(item.get("routes", ()))
-    )
+    with reading("the hold of a route"):
+        return RouteHold(
+            item["route"], item["is_held"], item["by"], item["reason"], item["at_ms"], tuple(item.get("routes", ()))
+        )
+
+
+def _decode_ramp(item: Item) -> Ramp:
+    with reading("the ramp of a released route"):
+        return Ramp(item["route"], item["since_ms"], item["keys"], item["next_at_ms"])
 
 
 def _decode_operation(item: Item) -> RouteOperation:
-    return RouteOperation(item["command"], item["route"], item["by"], item["reason"], item["at_ms"])
+    with reading("an operation on a route"):
+        return RouteOperation(item["command"], item["route"], item["by"], item["reason"], item["at_ms"])
 
 
 def _encode_breaker(breaker: Breaker) -> dict[str, Any]:
@@ -302,15 +309,16 @@ def _encode_breaker(breaker: Breaker) -> dict[str, Any]:
 
 def _decode_breaker(item: Item) -> Breaker:
     probe = item.get("probe")
-    return Breaker(
-        name=item["name"],
-        version=item["version"],
-        phase=BreakerPhase(item["phase"]),
-        failures=tuple(Failure(key_hash, at_ms) for key_hash, at_ms in item["failures"]),
-        opened_at_ms=item["opened_at_ms"],
-        closed_at_ms=item["closed_at_ms"],
-        wait_ms=item["wait_ms"],
-        probe_at_ms=item["probe_at_ms"],
-        probe=Probe(probe["key"], probe["until_ms"]) if probe else None,
-        routes=tuple(item.get("routes", ())),
-    )
+    with reading("a circuit breaker"):
+        return Breaker(
+            name=item["name"],
+            version=item["version"],
+            phase=BreakerPhase(item["phase"]),
+            failures=tuple(Failure(key_hash, at_ms) for key_hash, at_ms in item["failures"]),
+            opened_at_ms=item["opened_at_ms"],
+            closed_at_ms=item["closed_at_ms"],
+            wait_ms=item["wait_ms"],
+            probe_at_ms=item["probe_at_ms"],
+            probe=Probe(probe["key"], probe["until_ms"]) if probe else None,
+            routes=tuple(item.get("routes", ())),
+        )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyturn.adapters.keys import partition
-from keyturn.adapters.table import Table
+from keyturn.adapters.table import Table, reading
 from keyturn.core.positions import Position
 
 _ID: Final = "id#"
@@ -32,7 +32,9 @@ class DuplicateIndex:
     def first_positions(self, events: Iterable[Identified]) -> dict[tuple[str, str], Position]:
         """Return where each known (key, identity) came first. What is expired may still be known, which is harmless."""
         wanted = {(partition(event.key), _ID + event.identity): (event.key, event.identity) for event in events}
-        return {wanted[place]: Position(item["position"]) for place, item in self.table.get_many(wanted).items()}
+        found = self.table.get_many(wanted)
+        with reading("the identity of an event"):
+            return {wanted[place]: Position(item["position"]) for place, item in found.items()}
 
     def remember(self, events: Iterable[Identified], now_ms: int) -> None:
         """Note where identities came first. Only for events that stand in the log: a known identity stands for one."""

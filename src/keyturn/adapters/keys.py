@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from keyturn.adapters.table import Item, ItemExists, Table
+from keyturn.adapters.table import Item, ItemExists, Table, reading
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind
@@ -21,7 +21,7 @@ from keyturn.core.state import (
     bucket_of,
     due,
 )
-from keyturn.errors import Conflict
+from keyturn.errors import Conflict, Unreadable
 
 STATE: Final = "state"
 
@@ -56,6 +56,22 @@ class KeyStore:
         return {
             key: decode_state(key, found[place]) if place in found else KeyState(key) for place, key in wanted.items()
         }
+
+    def load_readable(self, keys: Iterable[str]) -> tuple[list[KeyState], list[Unreadable]]:
+        """Read many keys' states as `load_many` does; those that can't be read hold up no other."""
+        try:
+            return list(self.load_many(keys).values()), []
+        except Unreadable:
+            return self._one_by_one(list(keys))
+
+    def _one_by_one(self, keys: Sequence[str]) -> tuple[list[KeyState], list[Unreadable]]:
+        states, unreadable = [], []
+        for key in keys:
+            try:
+                states.append(self.load(key))
+            except Unreadable as error:
+                unreadable.append(error)
+        return states, unreadable
 
     def save(self, state: KeyState, records: Sequence[Item] = ()) -> KeyState:
         """Write a state over the version it was made from, and return it with its new version.
@@ -117,7 +133,16 @@ def encode_state(state: KeyState) -> dict[str, Any]:
 
 
 def decode_state(key: str, item: Item) -> KeyState:
-    """Read a state from its item; attributes of a later format are passed over."""
+    """Read a state from its item; attributes of a later format are passed over. Raises Unreadable."""
+    with reading(f"the state of key {key_hash(key)}"):
+        state = _decode_state(key, item)
+    is_whole = (state.phase is not Phase.RUNNING or state.run) and (state.phase is not Phase.PARKED or state.parked)
+    if not is_whole:
+        raise Unreadable(f"the state of key {key_hash(key)} is {state.phase}, and doesn't say of what")
+    return state
+
+
+def _decode_state(key: str, item: Item) -> KeyState:
     return KeyState(
         key=key,
         version=item["version"],

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from keyturn.adapters.keys import key_of, partition
-from keyturn.adapters.table import Item, ScannedPage, Table
+from keyturn.adapters.table import Item, ScannedPage, Table, reading
 from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.positions import Position
 from keyturn.core.replay_plan import Heading, Selection
@@ -91,7 +91,8 @@ def place_of(item: Item) -> tuple[str, Position]:
 
 
 def _heading(item: Item) -> Heading:
-    return Heading(Position(item["sk"].removeprefix(EVENT)), item["type"], item["flow_id"], item["arrived_at_ms"])
+    with reading("an event of a key's log"):
+        return Heading(Position(item["sk"].removeprefix(EVENT)), item["type"], item["flow_id"], item["arrived_at_ms"])
 
 
 def _encode(key: str, entry: LogEntry) -> dict[str, Any]:
@@ -108,10 +109,11 @@ def _encode(key: str, entry: LogEntry) -> dict[str, Any]:
 
 
 def _decode(item: Item) -> LogEntry:
-    return LogEntry(
-        position=Position(item["sk"].removeprefix(EVENT)),
-        type=item["type"],
-        flow_id=item["flow_id"],
-        arrived_at_ms=item["arrived_at_ms"],
-        content=item["event"] if "event" in item else PayloadReference.from_item(item["payload"]),
-    )
+    with reading("an event of a key's log"):
+        return LogEntry(
+            position=Position(item["sk"].removeprefix(EVENT)),
+            type=item["type"],
+            flow_id=item["flow_id"],
+            arrived_at_ms=item["arrived_at_ms"],
+            content=item["event"] if "event" in item else PayloadReference.from_item(item["payload"]),
+        )

@@ -152,7 +152,8 @@ def _refusal(place: ItemKey, item: Item, now_ms: int) -> CannotOperate:
     if not item:
         return CannotOperate(f"{id_} is not there any more")
     if "closed" in item:
-        closed = item["closed"]
-        return CannotOperate(f"{id_} was {closed['how']} already, by {closed['by']}: {closed.get('because', '')}")
+        closed: Item = item["closed"]
+        how, by, because = (closed.get(name, "?") for name in ("how", "by", "because"))
+        return CannotOperate(f"{id_} was {how} already, by {by}: {because}")
     wait_s = max(0, item.get("claimed_until_ms", now_ms) - now_ms) // 1000
     return CannotOperate(f"somebody is redriving {id_} at this moment: look again in {wait_s} seconds")

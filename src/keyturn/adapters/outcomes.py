@@ -8,7 +8,7 @@ from typing import Final
 
 from keyturn.adapters.keys import partition
 from keyturn.adapters.open_items import Kind, due_attributes
-from keyturn.adapters.table import Item, ItemExists, ItemKey, Table
+from keyturn.adapters.table import Item, ItemExists, ItemKey, Table, reading
 from keyturn.core.actions import RecordAttempt, RecordOperation
 from keyturn.core.log_entry import LogEntry
 from keyturn.core.naming import key_hash
@@ -102,17 +102,19 @@ class OutcomeStore:
         }
         # A slice may begin before the first of these events, so all before it are looked at too.
         values = {"pk": partition(key), "low": ATTEMPT, "high": f"{ATTEMPT}{last}~"}
-        return [
-            Span(Position(item["sk"].removeprefix(ATTEMPT).partition("#")[0]), item["last"])
-            for item in self.table.query(arguments, values)
-            if item["outcome"] != SUCCEEDED and item["last"] >= first
-        ]
+        with reading("the record of an attempt"):
+            return [
+                Span(Position(item["sk"].removeprefix(ATTEMPT).partition("#")[0]), item["last"])
+                for item in self.table.query(arguments, values)
+                if item["outcome"] != SUCCEEDED and item["last"] >= first
+            ]
 
     def dead_letters_of(self, key: str, events: Iterable[Heading]) -> dict[Position, str]:
         """Return the reasons why events of a key were given up, for dead letters that are open."""
         wanted = {dead_letter_place(key, event.position, event.arrived_at_ms): event.position for event in events}
         found = self.table.get_many(wanted)
-        return {wanted[place]: item["reason"] for place, item in found.items() if "closed" not in item}
+        with reading("a dead letter"):
+            return {wanted[place]: item["reason"] for place, item in found.items() if "closed" not in item}
 
     def dead_letters_on(self, day: date) -> Iterator[tuple[str, Position, str]]:
         """Yield (key, position, reason) of the events that arrived on a day and have an open dead letter."""
@@ -123,7 +125,9 @@ class OutcomeStore:
             "ExpressionAttributeNames": {"#key": "key", "#position": "position", "#reason": "reason"},
         }
         for item in self.table.query(arguments, {"pk": f"deadletter#{day.isoformat()}"}):
-            yield item["key"], Position(item["position"]), item["reason"]
+            with reading("a dead letter"):
+                letter = item["key"], Position(item["position"]), item["reason"]
+            yield letter
 
     def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
         """Store that one event was given up; the event itself stays in the log.

@@ -5,7 +5,7 @@ from typing import Final
 
 from keyturn.adapters.keys import partition
 from keyturn.adapters.steps import STEP
-from keyturn.adapters.table import Table
+from keyturn.adapters.table import Table, reading
 from keyturn.core.positions import Position
 from keyturn.core.replay_plan import Stored
 
@@ -30,9 +30,10 @@ class PastSteps:
         steps: dict[Position, set[str]] = {}
         times: dict[tuple[Position, str], list[int]] = {}
         for item in self.table.query(arguments, values):
-            place, generation, step = item["sk"].removeprefix(STEP).split("#", 2)
+            with reading("a step's stored result"):
+                place, generation, step = item["sk"].removeprefix(STEP).split("#", 2)
+                times.setdefault((Position(place), generation), []).extend((item["began_at_ms"], item["ended_at_ms"]))
             steps.setdefault(Position(place), set()).add(step)
-            times.setdefault((Position(place), generation), []).extend((item["began_at_ms"], item["ended_at_ms"]))
         took_ms: dict[Position, int] = {}
         for (place, _), found in times.items():
             took_ms[place] = max(took_ms.get(place, 0), min(max(found) - min(found), _RUN_MS_MAX))

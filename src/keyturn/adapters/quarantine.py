@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from keyturn.adapters.open_items import Kind, due_attributes
 from keyturn.adapters.payloads import PayloadStore
-from keyturn.adapters.table import Item, Table
+from keyturn.adapters.table import Item, Table, reading
 from keyturn.core.event import Rejection
 from keyturn.core.log_entry import PayloadReference
 from keyturn.limits import QUARANTINE_INLINE_BYTES_MAX
@@ -48,7 +48,7 @@ class Quarantine:
 
 def raw_of(payloads: PayloadStore, item: Item) -> bytes:
     """Return a quarantined record's bytes, wherever they lie. Raises PayloadError or StoreError."""
-    if "payload" in item:
-        return payloads.get(PayloadReference.from_item(item["payload"]))
-    raw: bytes = item["raw"]
-    return raw
+    with reading("a quarantined record"):
+        reference = PayloadReference.from_item(item["payload"]) if "payload" in item else None
+        raw: bytes = item["raw"] if reference is None else b""
+    return raw if reference is None else payloads.get(reference)

@@ -10,14 +10,12 @@ from typing import Any, Final
 from keyturn.adapters.aggregates import MAGIC, NotAnAggregate, take_apart
 from keyturn.adapters.schemas import ENVELOPE, first_problem, schema_name, validator
 from keyturn.core.event import Admissible, Reason, Rejection, flow_id_of, identity_hash
+from keyturn.core.naming import KEY_CHARACTERS_MAX, key_problem
 from keyturn.core.parse import Unparseable, parse_json
 from keyturn.core.plain import CannotMap, envelope
 from keyturn.core.positions import Position, position
 from keyturn.core.route import Route, Routes
 from keyturn.errors import KeyturnError
-
-KEY_CHARACTERS_MAX: Final = 256
-"""Source: Kinesis PutRecord API reference, `PartitionKey`."""
 
 _YEAR_10000_S: Final = 253_402_300_800
 
@@ -46,7 +44,7 @@ class _Record:
     raw: bytes
 
     def reject(self, reason: Reason, detail: str) -> Rejection:
-        return Rejection(self.shard, self.position, self.key, reason, detail, self.raw, self.arrived_at_ms)
+        return Rejection(self.shard, self.position, _writable(self.key), reason, detail, self.raw, self.arrived_at_ms)
 
 
 def read_records(
@@ -56,7 +54,7 @@ def read_records(
 
     Nothing that a producer can put into a record raises. Raises NotAKinesisBatch when it wasn't Kinesis that called.
     """
-    records = batch.get("Records")
+    records = batch.get("Records") if isinstance(batch, Mapping) else None
     if not isinstance(records, list):
         raise NotAKinesisBatch("the dispatcher's input has no Records: invoke it with a batch, as in events/dispatcher")
     return [
@@ -113,7 +111,7 @@ def _open(wire: Mapping[str, Any], place: int, epoch: int) -> _Record | Rejectio
     try:
         kinesis = wire["kinesis"]
         record = _Record(
-            shard=str(wire.get("eventID", "")).partition(":")[0] or "unknown",
+            shard=_writable(str(wire.get("eventID", "")).partition(":")[0]) or "unknown",
             key=_text(kinesis["partitionKey"]),
             position=position(epoch, kinesis["sequenceNumber"]),
             arrived_at_ms=_milliseconds(kinesis.get("approximateArrivalTimestamp")),
@@ -138,6 +136,11 @@ def _text(value: object) -> str:
     return value
 
 
+def _writable(text: str) -> str:
+    """Cut a text to a key's length, and write out what no UTF-8 can carry: an item must hold it."""
+    return text[:KEY_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
+
+
 def _milliseconds(arrived_at_s: object) -> int:
     """Read Kinesis' arrival time. It orders nothing, so what is no time becomes 1970 and holds nobody up."""
     if not isinstance(arrived_at_s, int | float) or not math.isfinite(arrived_at_s):
@@ -156,24 +159,13 @@ def _disaggregate(container: _Record, epoch: int, sequence_number: str) -> Itera
 
 
 def _read(record: _Record, routes: Routes) -> Admissible | Rejection:
-    key_problem = _key_problem(record.key)
-    if key_problem:
-        safe_key = record.key[:KEY_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
-        return replace(record, key=safe_key).reject(Reason.KEY, key_problem)
+    problem = key_problem(record.key)
+    if problem:
+        return record.reject(Reason.KEY, problem)
     try:
         return _as_event(record, routes)
     except (Unparseable, _Unfit) as error:
         return record.reject(error.reason, error.detail)
-
-
-def _key_problem(key: str) -> str | None:
-    if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
-        return f"the ordering key has {len(key)} characters, not 1 to {KEY_CHARACTERS_MAX}"
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return "the ordering key holds half of a surrogate pair, which no UTF-8 can carry"
-    return None
 
 
 def _as_event(record: _Record, routes: Routes) -> Admissible:

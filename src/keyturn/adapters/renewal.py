@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 from keyturn.adapters.keys import partition
 from keyturn.adapters.payloads import PayloadStore
-from keyturn.adapters.table import Item, ItemExists, ItemKey, Table, projection
+from keyturn.adapters.table import Item, ItemExists, ItemKey, Table, projection, reading
 from keyturn.errors import StoreError
 
 _DAY_S: Final = 86_400
@@ -63,7 +63,7 @@ class Renewal:
     def items(self, found: Iterable[Item], now_ms: int) -> Renewed:
         """Renew what is due among items that were loaded with `pk`, `sk`, `expires_at` and `payload`."""
         least, most = self.fresh(now_ms)
-        return self._each((item for item in found if not least <= item["expires_at"] <= most), now_ms)
+        return self._each((item for item in found if not least <= item.get("expires_at", 0) <= most), now_ms)
 
     def _each(self, found: Iterable[Item], now_ms: int) -> Renewed:
         total = Renewed()
@@ -77,7 +77,9 @@ class Renewal:
         expires_at = now_ms // 1000 + self.retention_s
         try:
             if "payload" in item:
-                self.payloads.renew(item["payload"]["object"], now_ms)
+                with reading("where a payload lies"):
+                    name = item["payload"]["object"]
+                self.payloads.renew(name, now_ms)
             values: dict[str, Any] = {"expires": expires_at}
             self.table.update(place, "SET expires_at = :expires", "attribute_exists(pk)", values, returns_item=False)
         except ItemExists:

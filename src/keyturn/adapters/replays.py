@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from keyturn.adapters.table import Item, ItemExists, Table
+from keyturn.adapters.table import Item, ItemExists, Table, reading
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
@@ -78,7 +78,8 @@ class ReplayStore:
         if chunk == 0:
             return planned.spans
         item = self.table.get(_partition(job_id), _spans_place(planned.key, chunk))
-        return _decode_spans(item["spans"]) if item else ()
+        with reading("the spans of a replay's key"):
+            return _decode_spans(item["spans"]) if item else ()
 
     def keys(self, job_id: str, after: str, limit: int | None = None) -> list[tuple[str, PlannedKey]]:
         """Read keys in the plan's order, with the cursor behind each; `after` is such a cursor, or ""."""
@@ -135,16 +136,21 @@ def _encode_job(job: ReplayJob) -> dict[str, Any]:
 
 
 def _decode_job(job_id: str, item: Item) -> ReplayJob:
+    with reading(f"replay {job_id}"):
+        return _readable_job(job_id, item)
+
+
+def _readable_job(job_id: str, item: Item) -> ReplayJob:
     return ReplayJob(
         id=job_id,
         state=JobState(item["state"]),
         source=Source(item["source"]),
         selection=_decode_selection(item["selection"]),
-        asked=Act(**item["asked"]),
+        asked=_decode_act(item["asked"]),
         is_new_generation=item["is_new_generation"],
         rate=item["rate"],
-        applied=Act(**item["applied"]) if "applied" in item else None,
-        cancelled=Act(**item["cancelled"]) if "cancelled" in item else None,
+        applied=_decode_act(item["applied"]) if "applied" in item else None,
+        cancelled=_decode_act(item["cancelled"]) if "cancelled" in item else None,
         is_searching=item.get("is_searching", False),
         cursor=item.get("cursor", ""),
         searched=item["searched"],
@@ -160,9 +166,13 @@ def _decode_job(job_id: str, item: Item) -> ReplayJob:
     )
 
 
+def _decode_act(item: Item) -> Act:
+    return Act(item["by"], item["reason"], item["at_ms"])
+
+
 def _decode_selection(item: Item) -> Selection:
-    given = dict(item)
-    return Selection(**given | {"outcome": Outcome(given["outcome"])})
+    """Read a selection. One more condition would select less, so that of a later format can't be passed over."""
+    return Selection(**{**item, "outcome": Outcome(item["outcome"])})
 
 
 def _decode_counts(item: Item) -> Mapping[Fate, int]:
@@ -193,6 +203,11 @@ def _encode_key(job: ReplayJob, planned: PlannedKey) -> dict[str, Any]:
 
 
 def _decode_key(item: Item) -> PlannedKey:
+    with reading("a key of a replay's plan"):
+        return _readable_key(item)
+
+
+def _readable_key(item: Item) -> PlannedKey:
     return PlannedKey(
         key=item["key"],
         fate=Fate(item["fate"]),

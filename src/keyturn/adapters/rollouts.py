@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from keyturn.adapters.table import Item, Table
+from keyturn.adapters.table import Item, Table, reading
 from keyturn.core.rollout import Canary, CanaryRules, Health, Recovery, Rollout
 
 ROLLOUT: Final = "release"
@@ -65,7 +65,8 @@ def record_item(record: ReleaseRecord) -> Item:
 
 
 def _decode_record(item: Item) -> ReleaseRecord:
-    return ReleaseRecord(item["number"], item["machines"], item["workers"], item["story"])
+    with reading("a release"):
+        return ReleaseRecord(item["number"], item["machines"], item["workers"], item["story"])
 
 
 def _sort_key(number: int) -> str:
@@ -95,7 +96,12 @@ def encode_rollout(rollout: Rollout) -> dict[str, Any]:
 
 
 def decode_rollout(item: Item) -> Rollout:
-    """Read the releases from their item; attributes of a later format are passed over."""
+    """Read the releases from their item; attributes of a later format are passed over. Raises Unreadable."""
+    with reading("the releases"):
+        return _decode_rollout(item)
+
+
+def _decode_rollout(item: Item) -> Rollout:
     return Rollout(
         version=item["version"],
         last=item["last"],

@@ -13,12 +13,13 @@ from typing import Any, Final
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 from referencing import Registry, Resource
-from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from keyturn.core.canary import with_canary
 from keyturn.core.field import name_of
+from keyturn.core.parse import parse_json
 from keyturn.core.route import Routes, parse_routes
 from keyturn.errors import SettingsError
 
@@ -75,14 +76,32 @@ def schema_name(file: str) -> str:
 @cache
 def validator(name: str) -> Validator:
     """Compile a schema of the package; raises SettingsError if it is none, or refers to what isn't in the package."""
-    schema = _schemas()[name]
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise SettingsError(f"{name} is no JSON Schema: {name_of(error.absolute_path)}: {error.message}") from error
-    _check_references(name, schema)
+    _check_references(name, _schemas()[name])
     # Asked for by name, so that what it refers to is looked for beside it.
-    return Draft202012Validator({"$ref": name}, format_checker=_formats(), registry=_registry())
+    check: Validator = _Validator({"$ref": name}, format_checker=_formats(), registry=_registry())
+    return check
+
+
+def _unique_items(_check: Validator, is_wanted: object, array: object, _schema: object) -> Iterator[ValidationError]:
+    """Find equal items by their hashes: the library compares each item with all others, for hours if they are many."""
+    if is_wanted and isinstance(array, list) and len(set(map(_hashable, array))) < len(array):
+        yield ValidationError("has equal items")
+
+
+def _hashable(value: Any) -> Any:
+    """Return what is equal for values that JSON Schema takes for equal: 1 and 1.0 are, 1 and true are not."""
+    match value:
+        case bool():
+            return (bool, value)
+        case dict():
+            return frozenset((name, _hashable(member)) for name, member in value.items())
+        case list():
+            return tuple(map(_hashable, value))
+        case _:
+            return value
+
+
+_Validator: Final[Any] = extend(Draft202012Validator, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
 
 
 def first_problem(check: Validator, document: Any, root: str = "") -> str | None:
@@ -144,8 +163,23 @@ def _registry() -> Registry[Any]:
     resources = (
         (name, Resource.from_contents(schema, default_specification=DRAFT202012)) for name, schema in _schemas().items()
     )
+    for name, schema in _schemas().items():
+        _check_schema(name, schema)
     empty: Registry[Any] = Registry()
-    return empty.with_resources(resources).crawl()
+    try:
+        return empty.with_resources(resources).crawl()
+    except Exception as error:  # the library takes much for granted
+        raise SettingsError(
+            f"the schemas can't be read together ({type(error).__name__}: {error}): is an $id or $anchor odd, or twice?"
+        ) from error
+
+
+def _check_schema(name: str, schema: Any) -> None:
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        said = error.message[:_DETAIL_CHARACTERS_MAX]
+        raise SettingsError(f"{name} is no JSON Schema: {name_of(error.absolute_path)}: {said}") from error
 
 
 def _check_references(name: str, schema: Any) -> None:
@@ -153,9 +187,10 @@ def _check_references(name: str, schema: Any) -> None:
     for reference in _references(schema):
         try:
             resolver.lookup(reference)
-        except Unresolvable as error:
+        except Exception as error:  # Unresolvable; others for what is no reference at all
+            shown = reference[:_DETAIL_CHARACTERS_MAX]
             raise SettingsError(
-                f'{name}: $ref "{reference}" leads nowhere: name a part of the file ("#/$defs/x") or a file beside it'
+                f'{name}: $ref "{shown}" leads nowhere: name a part of the file ("#/$defs/x") or a file beside it'
             ) from error
 
 
@@ -195,7 +230,7 @@ def _is_timestamp(value: object) -> bool:
 
 def _read(file: Traversable) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_bytes())
     except FileNotFoundError as error:
         raise SettingsError(f"{file.name} is missing: put it into src/{_HOME}") from error
     except ValueError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from keyturn.adapters.keys import STATE, decode_state, partition
-from keyturn.adapters.table import Table
+from keyturn.adapters.table import Item, Table, reading
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState
 
@@ -49,7 +49,7 @@ class StepStore:
         state_place = (partition(key), STATE)
         found = self.table.get_many([state_place, *places])
         state = decode_state(key, found[state_place]) if state_place in found else KeyState(key)
-        results = {position: json.loads(found[place]["result"]) for place, position in places.items() if place in found}
+        results = {position: _result_in(found[place]) for place, position in places.items() if place in found}
         return state, results
 
     def store(self, key: str, generation: int, result: StepResult) -> Any:
@@ -67,7 +67,12 @@ class StepStore:
                 "expires_at": result.ended_at_ms // 1000 + self.retention_s,
             }
         )
-        return result.result if standing is None else json.loads(standing["result"])
+        return result.result if standing is None else _result_in(standing)
+
+
+def _result_in(item: Item) -> Any:
+    with reading("a step's stored result"):
+        return json.loads(item["result"])
 
 
 def _place(position: Position, generation: int, step: str) -> str:

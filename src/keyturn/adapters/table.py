@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from keyturn.adapters.failures import code_of, translated
 from keyturn.adapters.process import THIS, Process
-from keyturn.errors import Throttled
+from keyturn.errors import Throttled, Unreadable
 from keyturn.limits import BATCH_GET_ITEMS_MAX, BATCH_WRITE_ITEMS_MAX
 
 Item = Mapping[str, Any]
@@ -233,6 +233,18 @@ class Table:
         raise Throttled(f"a batch on the state table: DynamoDB kept returning {rest}")
 
 
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raise Unreadable for an item that isn't as this version writes it; `what` names it for the reader."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise Unreadable(
+            f"{what} can't be read ({type(error).__name__}: {error}): another version of Keyturn wrote it; deploy that "
+            "version, or a later one"
+        ) from error
+
+
 def chunks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Cut a sequence into pieces of at most `size`."""
     for start in range(0, len(items), size):
@@ -287,12 +299,13 @@ def _encode(value: Any) -> dict[str, Any]:
 
 
 def _decode(value: Mapping[str, Any]) -> Any:
+    """Read an attribute value; of a kind that Keyturn doesn't write it stays as it came, for whoever passes it over."""
     ((kind, content),) = value.items()
     match kind:
         case "S" | "BOOL":
             return content
         case "N":
-            return int(content)
+            return int(content) if content.lstrip("-").isdecimal() else content
         case "B":
             return bytes(content)
         case "M":
@@ -300,4 +313,4 @@ def _decode(value: Mapping[str, Any]) -> Any:
         case "L":
             return [_decode(one) for one in content]
         case _:
-            raise TypeError(f"an attribute of type {kind} was not written by Keyturn")
+            return value

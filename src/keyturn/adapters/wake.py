@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any
 
 from keyturn.adapters.failures import translated
+from keyturn.core.naming import key_problem
+from keyturn.core.parse import parse_json
 from keyturn.limits import MESSAGE_DELAY_S_MAX
 
 
@@ -42,10 +44,15 @@ class WakeQueue:
             )
 
 
-def subject_of(body: str) -> tuple[Subject, str]:
-    """Read what a message is about; raises ValueError or KeyError for one that isn't ours."""
-    content = json.loads(body)
+def subject_of(body: object) -> tuple[Subject, str]:
+    """Read what a message is about; raises ValueError for one that isn't ours."""
+    found = parse_json(body.encode()) if isinstance(body, str) else None
+    content = found if isinstance(found, dict) else {}
     subject = next(
         (one for one in (Subject.RAMP, Subject.BREAKER, Subject.RELEASE) if one.value in content), Subject.KEY
     )
-    return subject, content[subject.value]
+    name = content.get(subject.value)
+    problem = key_problem(name) if name != "" else None
+    if problem or not isinstance(name, str):
+        raise ValueError(f"a wake-up message names no {subject.value}: {problem}")
+    return subject, name

@@ -38,7 +38,7 @@ def read_steps(steps: Any) -> Verdict:
     error of the fan-out as a whole. A branch without an answer is a failure: silence is no proof that work was done.
     """
     answers = list(_answers(steps))
-    execution_id = next((str(answer["execution_id"]) for answer in answers if "execution_id" in answer), None)
+    execution_id = next((_text(answer["execution_id"]) for answer in answers if "execution_id" in answer), None)
     if any(answer.get("outcome") == "refused" for answer in answers):
         return Verdict(None, execution_id)
     errors = [*_errors(answers), *_error_of_the_whole(steps), *_silences(steps)]
@@ -70,7 +70,7 @@ def _failure(errors: list[_Error]) -> Ending:
 
 def _errors(answers: list[Mapping[str, Any]]) -> Iterator[_Error]:
     for answer in answers:
-        where = str(answer["step"])
+        where = _text(answer["step"])
         if answer.get("outcome") == "failed":
             yield replace(_caught(answer.get("error") or {}, where), is_permanent=True, is_clean=True)
         elif "error" in answer:
@@ -81,7 +81,7 @@ def _errors(answers: list[Mapping[str, Any]]) -> Iterator[_Error]:
 
 def _error_of_the_whole(steps: Any) -> Iterator[_Error]:
     if isinstance(steps, Mapping) and "Error" in steps:
-        name = str(steps["Error"])
+        name = _text(steps["Error"])
         yield _Error(name, "the fan-out", _message(steps.get("Cause", "")), name == "States.DataLimitExceeded", False)
 
 
@@ -105,7 +105,7 @@ def _unanswered(where: str) -> _Error:
 def _caught(error: Any, where: str) -> _Error:
     if not isinstance(error, Mapping):
         return _unanswered(where)
-    name = str(error.get("Error", ""))
+    name = _text(error.get("Error", ""))
     is_permanent = name == "States.DataLimitExceeded"
     return _Error(name, where, _message(error.get("Cause", "")), is_permanent, name in _ENDED_FOR_SURE)
 
@@ -114,20 +114,25 @@ def _message(cause: Any) -> str:
     """Return the message in a cause: AWS hands on a Lambda's error as JSON, with its stack trace."""
     try:
         content = json.loads(cause)
-    except (TypeError, ValueError):
-        return str(cause)
+    except (TypeError, ValueError, RecursionError):
+        return _text(cause)
     message = content.get("errorMessage") if isinstance(content, dict) else None
-    return str(cause if message is None else message)
+    return _text(cause if message is None else message)
+
+
+def _text(value: Any) -> str:
+    """Read a text where a branch may have put anything."""
+    return value if isinstance(value, str) else f"(a {type(value).__name__})"
 
 
 def _answers(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Find the answers in whatever branches and maps nested them in; never looks inside an answer."""
-    if isinstance(value, Mapping):
-        if "step" in value:
-            yield value
-        else:
-            for part in value.values():
-                yield from _answers(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _answers(part)
+    """Find the answers in whatever branches and maps nested them in, however deep; never looks inside an answer."""
+    left = [value]
+    while left:
+        found = left.pop()
+        if isinstance(found, Mapping) and "step" in found:
+            yield found
+        elif isinstance(found, Mapping):
+            left.extend(reversed(list(found.values())))
+        elif isinstance(found, list):
+            left.extend(reversed(found))

@@ -1,9 +1,10 @@
 """What an execution's input says of its run; sequencer and workers read it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from keyturn.core.naming import key_problem
 from keyturn.errors import KeyturnError
 
 
@@ -31,9 +32,9 @@ class RunHeader:
 
     @classmethod
     def from_input(cls, run: Mapping[str, Any]) -> Self:
-        """Read the header; raises KeyturnError when it isn't one, with the field that is missing."""
+        """Read the header; raises KeyturnError when it isn't one, with the field that is missing or wrong."""
         try:
-            return cls(
+            header = cls(
                 key=run["key"],
                 fence=run["fence"],
                 attempt=run["attempt"],
@@ -49,8 +50,19 @@ class RunHeader:
                 run_timeout_ms=run.get("run_timeout_ms", 0),
                 release=run.get("release", 0),
             )
-        except (KeyError, TypeError) as error:
+            header._check_kinds()
+        except (KeyError, TypeError, AttributeError) as error:
             raise KeyturnError(
                 f"an execution's input has no run header as Keyturn writes it ({error}): start executions by putting "
                 "events to the stream, not by hand"
             ) from error
+        return header
+
+    def _check_kinds(self) -> None:
+        """Raise TypeError for a field that isn't what it must be: an execution may be started by hand."""
+        for field in fields(self):
+            if type(getattr(self, field.name)) is not field.type:
+                raise TypeError(f"{field.name} is of another kind than it must be")
+        problem = key_problem(self.key)
+        if problem:
+            raise TypeError(problem)

@@ -40,13 +40,13 @@ class Task:
         """Read a task; raises KeyturnError naming what is missing."""
         try:
             return cls(
-                step=payload["step"],
-                execution_id=payload["execution_id"],
+                step=_text(payload["step"]),
+                execution_id=_text(payload["execution_id"]),
                 header=RunHeader.from_input(payload["run"]),
                 events=[_read_event(event) for event in payload["events"]],
                 payload={name: value for name, value in payload.items() if name not in _OURS},
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise KeyturnError(
                 f"a worker's task has no {error}: pass step, execution_id, run and events in the state machine, as "
                 "statemachines/order.asl.json does"
@@ -99,6 +99,14 @@ def answer(task: Task, outcome: str, **more: Any) -> dict[str, Any]:
     return {"step": task.step, "execution_id": task.execution_id, "outcome": outcome, **more}
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("text where step and execution_id stand")
+    return value
+
+
 def _read_event(event: Mapping[str, Any]) -> TaskEvent:
     content = event["event"] if "event" in event else PayloadReference.from_item(event["payload"])
-    return TaskEvent(Position(event["position"]), event["flow_id"], content)
+    if not isinstance(content, Mapping | PayloadReference):
+        raise TypeError("object where an event stands")
+    return TaskEvent(Position(_text(event["position"])), _text(event["flow_id"]), content)

@@ -41,11 +41,20 @@ def look_at_canary(platform: Platform) -> None:
 
 def roll_back_alarmed(platform: Platform, event: Mapping[str, Any]) -> dict[str, Any]:
     """Roll the canary back that an alarm went off for. One that was begun after the alarm isn't meant."""
-    name, canary = event["detail"]["alarmName"], platform.controls.read().rollout.canary
-    if event["detail"]["state"]["value"] != "ALARM" or canary is None:
+    name, state = _alarm_in(event)
+    canary = platform.controls.read().rollout.canary if state == "ALARM" else None
+    if canary is None:
         return {"status": "no canary to roll back"}
     _roll_back(platform, canary, f"alarm {name}")
     return {"status": "rolled back", "release": canary.number}
+
+
+def _alarm_in(event: Mapping[str, Any]) -> tuple[str, str]:
+    """Return an alarm's name and state; empty ones for what is no state change of an alarm."""
+    try:
+        return str(event["detail"]["alarmName"]), str(event["detail"]["state"]["value"])
+    except (KeyError, TypeError):
+        return "", ""
 
 
 def _decide(platform: Platform, canary: Canary, health: Health) -> None:

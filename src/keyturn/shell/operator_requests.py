@@ -11,6 +11,8 @@ from typing import Any, Final
 from keyturn.adapters import telemetry
 from keyturn.core.commands import Operator
 from keyturn.errors import CannotOperate, StoreError
+from keyturn.shell import asked
+from keyturn.shell.asked import Request
 from keyturn.shell.describe import describe
 from keyturn.shell.hold_routes import EVERYTHING, hold_route, release_route
 from keyturn.shell.item_requests import discard_items, redrive_given_up, redrive_quarantined
@@ -25,56 +27,46 @@ from keyturn.shell.release_requests import (
 )
 from keyturn.shell.replay_requests import apply_plan, cancel, plan
 
-Request = Mapping[str, Any]
-"""`command`, `by`, `reason`, and what the command is about."""
-
 _Handler = Callable[[Platform, Request, Operator], dict[str, Any]]
 
 
 def answer(platform: Platform, request: Request) -> dict[str, Any]:
     """Carry a request out; return what stands afterwards, or `refused` with the reason."""
-    handler = HANDLERS.get(str(request.get("command")))
-    if handler is None:
-        return {"refused": f"unknown command {request.get('command')!r}: one of {', '.join(HANDLERS)}"}
-    operator = Operator(str(request.get("by") or "unknown"), str(request.get("reason") or ""))
+    if not isinstance(request, Mapping):
+        return {"refused": "a request is a JSON object: use the keyturn command"}
     try:
-        done = handler(platform, request, operator)
+        command = asked.text(request, "command")
+        operator = Operator(asked.text(request, "by", "unknown"), asked.text(request, "reason"))
+        done = _handler(command)(platform, request, operator)
     except (CannotOperate, StoreError) as error:
         return {"refused": str(error)}
-    telemetry.logger().info("operated", extra={"command": request["command"], "by": operator.by})
+    telemetry.logger().info("operated", extra={"command": command, "by": operator.by})
     return done
 
 
-def _key(request: Request) -> str:
-    key = request.get("key")
-    if not isinstance(key, str) or not key:
-        raise CannotOperate("the request names no key")
-    return key
-
-
-def _route(request: Request) -> str:
-    route = request.get("route")
-    if not isinstance(route, str) or not route:
-        raise CannotOperate("the request names no route")
-    return route
+def _handler(command: str) -> _Handler:
+    handler = HANDLERS.get(command)
+    if handler is None:
+        raise CannotOperate(f"unknown command {command[:50]!r}: one of {', '.join(HANDLERS)}")
+    return handler
 
 
 HANDLERS: Final[Mapping[str, _Handler]] = {
     "describe": lambda platform, _request, _operator: describe(platform),
-    "hold-key": lambda platform, request, operator: told(hold(platform, _key(request), operator)),
-    "release-key": lambda platform, request, operator: told(release(platform, _key(request), operator)),
-    "hold-route": lambda platform, request, operator: hold_route(platform, _route(request), operator),
+    "hold-key": lambda platform, request, operator: told(hold(platform, asked.key(request), operator)),
+    "release-key": lambda platform, request, operator: told(release(platform, asked.key(request), operator)),
+    "hold-route": lambda platform, request, operator: hold_route(platform, asked.named(request, "route"), operator),
     "release-route": lambda platform, request, operator: release_route(
-        platform, _route(request), operator, closes_breaker=bool(request.get("closes_breaker"))
+        platform, asked.named(request, "route"), operator, closes_breaker=bool(request.get("closes_breaker"))
     ),
     "hold-everything": lambda platform, _request, operator: hold_route(platform, EVERYTHING, operator),
     "release-everything": lambda platform, _request, operator: release_route(
         platform, EVERYTHING, operator, closes_breaker=False
     ),
     "resume": lambda platform, request, operator: told(
-        resume(platform, _key(request), operator, is_fresh=bool(request.get("is_fresh")))
+        resume(platform, asked.key(request), operator, is_fresh=bool(request.get("is_fresh")))
     ),
-    "skip": lambda platform, request, operator: told(skip(platform, _key(request), operator)),
+    "skip": lambda platform, request, operator: told(skip(platform, asked.key(request), operator)),
     "quarantine-redrive": redrive_quarantined,
     "deadletter-redrive": redrive_given_up,
     "discard": discard_items,

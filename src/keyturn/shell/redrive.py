@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.open_items import Closing, How
-from keyturn.adapters.records import KEY_CHARACTERS_MAX, rejection_of
+from keyturn.adapters.records import rejection_of
 from keyturn.adapters.table import Item, ItemKey
 from keyturn.core.commands import Operator
 from keyturn.core.event import Reason
+from keyturn.core.naming import key_problem
 from keyturn.errors import CannotOperate, StoreError
 from keyturn.shell.closing import Answer, Budget, Fate, Left, answer_of, attempt, by_key
 from keyturn.shell.platform import Platform
@@ -69,7 +70,7 @@ class _Redrive:
         return self.after
 
     def _check(self, item: Item, raw: bytes) -> None:
-        if item["reason"] == Reason.KEY or not 1 <= len(self.key) <= KEY_CHARACTERS_MAX:
+        if item["reason"] == Reason.KEY or key_problem(self.key):
             raise CannotOperate("its key is none that Kinesis takes: put what it holds under another, then discard it")
         accepts_aggregated = self.platform.settings.accepts_aggregated_records
         wrong = rejection_of(self.key, raw, self.platform.routes, accepts_aggregated=accepts_aggregated)

@@ -1,15 +1,15 @@
 """What the operator function can be asked about releases."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from keyturn.core.commands import Operator
 from keyturn.core.rollout import WHOLE, Canary, CanaryRules, Rollout
-from keyturn.errors import CannotOperate
-from keyturn.shell import releases
+from keyturn.shell import asked, releases
+from keyturn.shell.asked import Request
 from keyturn.shell.platform import Platform
 
-Request = Mapping[str, Any]
+_NAMES_MAX: Final = 500
+"""State machines or workers of one release: far more than a template holds."""
 
 
 def begin_release(platform: Platform, _request: Request, _operator: Operator) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def begin_release(platform: Platform, _request: Request, _operator: Operator) ->
 
 def publish_release(platform: Platform, request: Request, operator: Operator) -> dict[str, Any]:
     """Make known what was published: ARNs of versions by name, in `machines` and `workers`."""
-    machines, workers = _arns(request, "machines"), _arns(request, "workers")
+    machines, workers = asked.texts(request, "machines", _NAMES_MAX), asked.texts(request, "workers", _NAMES_MAX)
     return told(releases.publish(platform, _number(request), machines, workers, operator))
 
 
@@ -27,12 +27,12 @@ def try_release(platform: Platform, request: Request, operator: Operator) -> dic
     """Let a share of the keys take a release: `share` is in hundredths of a percent."""
     defaults = CanaryRules()
     rules = CanaryRules(
-        ended_min=_whole(request, "ended_min", 1, 1_000_000, defaults.ended_min),
-        failed_percent=_whole(request, "failed_percent", 1, 100, defaults.failed_percent),
-        promote_after_runs=_whole(request, "promote_after_runs", 0, 1_000_000_000, 0),
-        promote_after_ms=_whole(request, "promote_after_ms", 0, 366 * 86_400_000, 0),
+        ended_min=asked.whole(request, "ended_min", defaults.ended_min, 1, 1_000_000),
+        failed_percent=asked.whole(request, "failed_percent", defaults.failed_percent, 1, 100),
+        promote_after_runs=asked.whole(request, "promote_after_runs", 0, 0, 1_000_000_000),
+        promote_after_ms=asked.whole(request, "promote_after_ms", 0, 0, 366 * 86_400_000),
     )
-    canary = Canary(_number(request), _whole(request, "share", 1, WHOLE, None), platform.clock(), rules)
+    canary = Canary(_number(request), asked.whole(request, "share", None, 1, WHOLE), platform.clock(), rules)
     return told(releases.try_out(platform, canary, operator))
 
 
@@ -58,22 +58,8 @@ def told(rollout: Rollout) -> dict[str, Any]:
 
 
 def _number(request: Request) -> int:
-    return _whole(request, "number", 1, 2**31, None)
+    return asked.whole(request, "number", None, 1, 2**31)
 
 
 def _number_or_none(request: Request) -> int | None:
     return None if request.get("number") is None else _number(request)
-
-
-def _whole(request: Request, name: str, low: int, high: int, default: int | None) -> int:
-    value = request.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise CannotOperate(f"{name} must be a whole number from {low} to {high}")
-    return value
-
-
-def _arns(request: Request, name: str) -> Mapping[str, str]:
-    given = request.get(name)
-    if not isinstance(given, dict) or not all(isinstance(arn, str) for arn in given.values()):
-        raise CannotOperate(f"the request names no {name}")
-    return given

@@ -6,19 +6,22 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from keyturn.core.commands import Operator
-from keyturn.core.positions import Position
+from keyturn.core.naming import key_problem
+from keyturn.core.positions import Position, position
 from keyturn.core.replay_job import Act, JobState, ReplayJob, Source, choose_source
 from keyturn.core.replay_plan import END, Fate, Outcome, PlannedKey, Selection
 from keyturn.core.state import START
 from keyturn.errors import CannotOperate
+from keyturn.shell import asked
+from keyturn.shell.asked import Request
 from keyturn.shell.platform import Platform
-
-Request = Mapping[str, Any]
 
 KEYS_MAX: Final = 20_000
 """Named in one request: more than that would come near Lambda's 6 MB."""
 
 RATE_MAX: Final = 1_000
+
+_POSITION_CHARACTERS_MAX: Final = len(position(0, "0"))
 
 
 def plan(platform: Platform, request: Request, operator: Operator) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def _source(platform: Platform, selection: Selection) -> Source:
 
 
 def _load(platform: Platform, request: Request) -> ReplayJob:
-    job_id = str(request.get("id") or "")
+    job_id = asked.text(request, "id")
     job = platform.replays.load(job_id) if job_id else None
     if job is None:
         raise CannotOperate(f"there is no replay {job_id!r}: keyturn replay list names them")
@@ -135,8 +138,8 @@ def _load(platform: Platform, request: Request) -> ReplayJob:
 
 def _keys(request: Request) -> Sequence[str]:
     keys = request.get("keys") or []
-    if not all(isinstance(key, str) and key for key in keys):
-        raise CannotOperate("a key is empty, or no text")
+    if not isinstance(keys, list) or any(key_problem(key) for key in keys):
+        raise CannotOperate("a key is empty, too long or no text")
     if len(keys) > KEYS_MAX:
         raise CannotOperate(f"{len(keys)} keys are named, one replay takes {KEYS_MAX}: make several plans")
     return list(dict.fromkeys(keys))
@@ -145,13 +148,13 @@ def _keys(request: Request) -> Sequence[str]:
 def _selection(request: Request, named_keys: int) -> Selection:
     selection = Selection(
         named_keys=named_keys,
-        from_position=Position(request.get("from_position") or START),
-        to_position=Position(request.get("to_position") or END),
-        from_ms=int(request.get("from_ms") or 0),
-        to_ms=int(request.get("to_ms") or 0),
-        type=str(request.get("type") or ""),
-        flow_id=str(request.get("flow_id") or ""),
-        route=str(request.get("route") or ""),
+        from_position=_position(request, "from_position", START),
+        to_position=_position(request, "to_position", END),
+        from_ms=asked.whole(request, "from_ms"),
+        to_ms=asked.whole(request, "to_ms"),
+        type=asked.text(request, "type"),
+        flow_id=asked.text(request, "flow_id"),
+        route=asked.text(request, "route"),
         outcome=_outcome(request),
     )
     has_positions = selection.from_position != START or selection.to_position != END
@@ -162,8 +165,16 @@ def _selection(request: Request, named_keys: int) -> Selection:
     return selection
 
 
+def _position(request: Request, name: str, default: Position) -> Position:
+    """Read a position, or the beginning of one: positions are compared as text."""
+    value = asked.text(request, name, default)
+    if len(value) > _POSITION_CHARACTERS_MAX:
+        raise CannotOperate(f"{name} has {len(value)} characters, a position {_POSITION_CHARACTERS_MAX} at most")
+    return Position(value)
+
+
 def _outcome(request: Request) -> Outcome:
-    name = request.get("outcome") or Outcome.ANY
+    name = asked.text(request, "outcome", Outcome.ANY)
     try:
         return Outcome(name)
     except ValueError:
@@ -171,7 +182,7 @@ def _outcome(request: Request) -> Outcome:
 
 
 def _rate(request: Request) -> int:
-    rate = int(request.get("rate", 10))
+    rate = asked.whole(request, "rate", 10)
     if not 1 <= rate <= RATE_MAX:
         raise CannotOperate(f"the rate is {rate}: it must be 1 to {RATE_MAX} keys a second")
     return rate

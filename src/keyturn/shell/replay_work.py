@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from keyturn.adapters import telemetry
 from keyturn.core.replay_job import ACTIVE, JobState, ReplayJob, pause_s
-from keyturn.errors import JobChanged, Throttled
+from keyturn.errors import JobChanged, KeyturnError, Throttled
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_applying import apply_on
 from keyturn.shell.replay_planning import plan_on
@@ -20,6 +20,8 @@ from keyturn.shell.time_budget import HasTime
 TURNS_MAX: Final = 1_500
 """Slices of one execution: about ten events of its history each, of which there may be 25,000 (Step Functions Developer
 Guide, "Service quotas"). Then another execution takes over."""
+
+_ID_CHARACTERS_MAX: Final = 64
 
 _THROTTLED_PAUSE_S: Final = 5
 
@@ -81,7 +83,7 @@ def work_on_replay(
 
     `remaining_ms` is how long the invocation may take at most.
     """
-    job_id, turn = request["id"], request["turn"] + 1
+    job_id, turn = _asked(request)
     telemetry.logger().append_keys(replay=job_id)
     job = platform.replays.load(job_id)
     if job is None or job.state not in ACTIVE:
@@ -103,6 +105,14 @@ def work_on_replay(
         telemetry.logger().warning("throttled; goes on later", extra={"reason": str(error)})
         after, wait_s = part.reloaded(job), _THROTTLED_PAUSE_S
     return _released(part, after, turn, wait_s)
+
+
+def _asked(request: Mapping[str, Any]) -> tuple[str, int]:
+    """Return which replay it is and the number of this slice. Raises KeyturnError for a call by hand."""
+    job_id, turn = (request.get("id"), request.get("turn")) if isinstance(request, Mapping) else (None, None)
+    if not isinstance(job_id, str) or not 1 <= len(job_id) <= _ID_CHARACTERS_MAX or not isinstance(turn, int):
+        raise KeyturnError("the replayer's input has no id and turn: apply a replay by `keyturn replay apply`")
+    return job_id, turn + 1
 
 
 def _released(part: _Slice, job: ReplayJob, turn: int, wait_s: int) -> dict[str, Any]:

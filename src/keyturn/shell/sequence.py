@@ -11,6 +11,7 @@ from keyturn.core.answers import Verdict, read_steps
 from keyturn.core.commands import Ending, Outcome
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
+from keyturn.errors import KeyturnError
 from keyturn.shell.apply import apply
 from keyturn.shell.breakers import judged
 from keyturn.shell.change import Applied, Change
@@ -22,6 +23,8 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
 
     Repeating it is harmless: the second time changes nothing, and starts the run that is claimed by then once more.
     """
+    if not isinstance(payload, Mapping) or not {"run", "steps"} <= payload.keys():
+        raise KeyturnError("the sequencer's input has no run and steps: pass them as statemachines/order.asl.json does")
     header = RunHeader.from_input(payload["run"])
     verdict = read_steps(payload["steps"])
     fields = telemetry.run_fields(header)

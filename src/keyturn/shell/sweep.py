@@ -87,8 +87,11 @@ def _renew(platform: Platform, piece: Sequence[Entry], now_ms: int, has_time: Ha
 
 def _renewals(platform: Platform, piece: Sequence[Entry], now_ms: int) -> Iterator[Renewed]:
     items = [entry for entry in piece if not entry.is_key]
-    for state in platform.keys.load_many(entry.key for entry in piece if entry.is_key).values():
+    states, unreadable = platform.keys.load_readable([entry.key for entry in piece if entry.is_key])
+    for state in states:
         yield from _key(platform, state, now_ms)
+    for error in unreadable:
+        yield Renewed(failed=1, reason=str(error))
     wanted = ("key", "position", "expires_at", "payload", "closed")
     for item in platform.open_items.load([(entry.pk, entry.sk) for entry in items], wanted).values():
         if "closed" not in item:

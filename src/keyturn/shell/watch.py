@@ -71,9 +71,13 @@ def _in_pieces(
         if not has_time():
             return
         try:
-            mend(platform, list(platform.keys.load_many(piece).values()), has_time)
+            states, unreadable = platform.keys.load_readable(piece)
+            mend(platform, states, has_time)
         except StoreError as error:
             leave(error)
+            continue
+        for left in unreadable:
+            leave(left)
 
 
 def _expire_each(platform: Platform, states: Sequence[KeyState], has_time: HasTime) -> None:
@@ -234,5 +238,6 @@ def _measure(platform: Platform) -> None:
     for queue, name in ((Queue.RUNNING, "Running"), (Queue.WAITING, "WaitingKeys"), (Queue.PARKED, "ParkedKeys")):
         telemetry.count(name, platform.index.count(queue))
     heads = {entry.key for queue in Queue for entry in platform.index.heads(queue)}
-    since = [state.pending_since_ms for state in platform.keys.load_many(heads).values() if state.pending_since_ms]
+    states, _ = platform.keys.load_readable(heads)
+    since = [state.pending_since_ms for state in states if state.pending_since_ms]
     telemetry.seconds("OldestUnfinishedAge", max(0, now_ms - min(since, default=now_ms)) / 1000)

@@ -6,6 +6,7 @@ from typing import Any, assert_never
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.wake import Subject, subject_of
+from keyturn.core.naming import key_problem
 from keyturn.errors import StoreError
 from keyturn.shell.breakers import probe
 from keyturn.shell.canaries import roll_back_alarmed
@@ -18,10 +19,11 @@ from keyturn.shell.watch import ended_without_finish, fill_slots, wake, watch
 
 def watch_for(platform: Platform, event: Mapping[str, Any], has_time: HasTime) -> dict[str, Any]:
     """Do what the event asks for; anything that is neither a message nor a status change asks for a whole pass."""
+    event = event if isinstance(event, Mapping) else {}
     if "Records" in event:
         return _wake_each(platform, event["Records"], has_time)
     if event.get("detail-type") == "Step Functions Execution Status Change":
-        return _take_up_status(platform, event["detail"])
+        return _take_up_status(platform, event.get("detail"))
     if event.get("detail-type") == "CloudWatch Alarm State Change":
         return roll_back_alarmed(platform, event)
     return dict(watch(platform, has_time))
@@ -32,8 +34,8 @@ def _wake_each(platform: Platform, messages: list[Mapping[str, Any]], has_time: 
     failed = []
     for message in messages:
         try:
-            _wake(platform, *subject_of(message["body"]), has_time)
-        except (StoreError, ValueError, KeyError, TypeError) as error:
+            _wake(platform, *subject_of(message.get("body")), has_time)
+        except (StoreError, ValueError) as error:
             telemetry.logger().warning("wake-up left for a redelivery", extra={"error": type(error).__name__})
             failed.append({"itemIdentifier": message["messageId"]})
     return {"batchItemFailures": failed}
@@ -55,20 +57,30 @@ def _wake(platform: Platform, subject: Subject, name: str, has_time: HasTime) ->
             assert_never(subject)
 
 
-def _take_up_status(platform: Platform, detail: Mapping[str, Any]) -> dict[str, Any]:
+def _take_up_status(platform: Platform, detail: object) -> dict[str, Any]:
     """Find the run of an execution by its input.
 
     AWS leaves the input out above 248 KB or with a customer key (Step Functions Developer Guide, "EventBridge
     events"): then the run's deadline is what finds it.
     """
-    text = detail.get("input")
-    if not text:
+    told = detail if isinstance(detail, Mapping) else {}
+    if not told.get("input"):
         telemetry.logger().info("status change without input; the deadline will find its run")
         return {"status": "left to the deadline"}
-    try:
-        key = json.loads(text)["run"]["key"]
-    except (ValueError, KeyError, TypeError):
+    key, name = _key_in(told["input"]), told.get("name")
+    if key is None or not isinstance(name, str):
         telemetry.logger().info("status change of an execution that was started by hand")
         return {"status": "not a run"}
-    ended_without_finish(platform, detail["name"], key)
-    return {"status": detail["status"]}
+    ended_without_finish(platform, name, key)
+    return {"status": told.get("status")}
+
+
+def _key_in(execution_input: object) -> str | None:
+    """Return the key of the run that an execution's input tells of; None if it tells of none."""
+    if not isinstance(execution_input, str):
+        return None
+    try:
+        key = json.loads(execution_input)["run"]["key"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return None if key_problem(key) else str(key)
