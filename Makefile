@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down push invoke test fuzz check lint format lock clean
+.PHONY: help setup setup-dev demo up down drill push invoke test fuzz check lint format lock clean
 .SILENT:
 
 help: ## print this list
@@ -32,6 +32,9 @@ up: setup ## start the local engine, build and deploy the stack, keep it running
 
 down: setup ## stop what `make up` started
 	$(BIN)/keyturn down $(ARGS)
+
+drill: setup ## put faults into the running stack on purpose, or into one of its own, and check: make drill ARGS=zombie-worker
+	$(BIN)/keyturn drill $(ARGS)
 
 push: setup ## put JSON lines into the stream: make push FILE=orders.jsonl ARGS='--wait'
 	test -n "$(FILE)" || { echo "Error: which file? make push FILE=orders.jsonl (options go into ARGS='...')" >&2; exit 2; }

@@ -14,6 +14,7 @@ from keyturn.errors import KeyturnError
 from keyturn_cli.demo import demo
 from keyturn_cli.doctor.command import doctor
 from keyturn_cli.down import down
+from keyturn_cli.drills.command import drill
 from keyturn_cli.errors import CliError
 from keyturn_cli.holds import hold, release
 from keyturn_cli.invoke import invoke
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, release, resume, skip, doctor):
+for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, release, resume, skip, doctor, drill):
     app.command()(command)
 app.command("run")(run_of_key)
 app.add_typer(quarantine.app, name="quarantine")

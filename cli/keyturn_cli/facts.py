@@ -29,13 +29,16 @@ class Facts:
     repeated_tries: int
 
 
-def gather(store: Store, puts: Sequence[Put], *, is_whole: bool, is_local: bool) -> Facts:
-    """Read the ledger and the state table. `is_whole`: nobody else has put anything into this stack."""
+def gather(store: Store, puts: Sequence[Put], *, is_whole: bool, is_local: bool, own_keys: bool = False) -> Facts:
+    """Read the ledger and the state table. `is_whole`: nobody else has put anything into this stack.
+
+    `own_keys`: nobody else uses the keys of these records, so only they are read.
+    """
     since_ms = min((put.at_ms for put in puts), default=0)
     sent = tuple(_sent(store, put) for put in puts)
     places = {record.place for record in sent}
     keys = {place.key for place in places}
-    ledger = store.ledger()
+    ledger = store.ledger(keys if own_keys else None)
     effects = tuple(effect for effect in ledger.effects if is_whole or effect.place in places)
     states = store.states(keys)
     quarantined = tuple(found for found in store.quarantined(since_ms) if found.place in places)

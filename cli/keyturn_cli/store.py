@@ -116,16 +116,26 @@ class Store:
             for record in self._batch(found["Key"])
         }
 
-    def ledger(self) -> Ledger:
-        """The whole ledger. Raises nothing on items of another kind: they are passed over."""
+    def ledger(self, keys: Iterable[str] | None = None) -> Ledger:
+        """The ledger, whole or of some keys. Raises nothing on items of another kind: they are passed over."""
         effects: list[Effect] = []
         repeated_tries = 0
-        for item in self._scan(self.ledger_name):
+        of_keys = None if keys is None else (item for key in keys for item in self._in_ledger(key))
+        for item in self._scan(self.ledger_name) if of_keys is None else of_keys:
             if item["sk"].startswith(_EFFECT):
                 effects.append(_effect(item))
             elif item["sk"].startswith(_TRIES):
                 repeated_tries += item["n"] - 1
         return Ledger(tuple(effects), repeated_tries)
+
+    def tries(self, key: str) -> dict[str, int]:
+        """How often the sample's workers that misbehave on purpose began each step of a key."""
+        tried = (item for item in self._in_ledger(key) if item["sk"].startswith(_TRIES))
+        return {item["sk"].rpartition("#")[2]: item["n"] for item in tried}
+
+    def _in_ledger(self, key: str) -> Iterator[Mapping[str, Any]]:
+        ledger = Table(self.table.client, self.ledger_name)
+        return ledger.query({"KeyConditionExpression": "pk = :pk", "ConsistentRead": True}, {"pk": key})
 
     def _beginning(self, key: str, prefix: str) -> Iterator[Mapping[str, Any]]:
         arguments = {"KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)", "ConsistentRead": True}

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +16,8 @@ from keyturn_cli.putter import Put, Putter
 from keyturn_cli.records import Record
 from keyturn_cli.store import Store
 from keyturn_cli.target import Target
+from keyturn_local.lambdas import kill_lambdas
 from keyturn_local.poller.source import EventSource
-from keyturn_local.scratch import scratch_dir
 from keyturn_local.settings import LocalSettings
 
 from keyturn.core.state import KeyState, Phase
@@ -114,11 +111,7 @@ class Stack:
 
     def kill_one(self, name: str) -> bool:
         """Kill a Lambda process of a function as nothing can prepare for; False when none runs."""
-        for process, command in _processes():
-            if str(scratch_dir(self.settings)) in command and f"-{self.settings.stack_name}-{name}-" in command:
-                os.kill(process, signal.SIGKILL)
-                return True
-        return False
+        return kill_lambdas(self.settings, name, count_max=1) > 0
 
     def log_lines(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the JSON lines that a function logged."""
@@ -128,11 +121,3 @@ class Stack:
                 for line in event["message"].splitlines():
                     if line.startswith("{"):
                         yield json.loads(line)
-
-
-def _processes() -> Iterator[tuple[int, str]]:
-    listing = subprocess.run(["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=True).stdout
-    for line in listing.splitlines():
-        process, _, command = line.strip().partition(" ")
-        if "ministack-lambda" in command:
-            yield int(process), command

@@ -1,0 +1,82 @@
+"""The execution of an attempt, as AWS and a worker see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyturn.core.state import KeyState, Phase
+from keyturn_cli.drills.ground import Ground
+
+_CAUSE: Final = "a drill"
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A Standard execution that belongs to an attempt."""
+
+    ground: Ground
+    arn: str
+    machine_arn: str
+    name: str
+    execution_id: str
+    fence: int
+    input: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """As AWS names it."""
+        return str(self._client.describe_execution(executionArn=self.arn)["status"])
+
+    def abort(self) -> None:
+        """Stop it, while the Lambdas behind it work on."""
+        self._client.stop_execution(executionArn=self.arn, error="Drill", cause=_CAUSE)
+        self.tell_status("ABORTED")
+
+    def tell_status(self, status: str) -> None:
+        """Tell the watchdog that it ended: AWS's event bus does, the local engine's never hears of executions."""
+        if self.ground.target.is_local:
+            detail = {
+                "executionArn": self.arn,
+                "stateMachineArn": self.machine_arn,
+                "name": self.name,
+                "status": status,
+                "input": json.dumps(self.input),
+            }
+            event = {"source": "aws.states", "detail-type": "Step Functions Execution Status Change", "detail": detail}
+            self.ground.invoke(self.ground.target.outputs.watchdog_function_name, event)
+
+    def task(self, step: str) -> dict[str, Any]:
+        """What its state machine hands to a worker."""
+        return {"step": step, "execution_id": self.execution_id, **self.input}
+
+    def done(self, step: str) -> dict[str, Any]:
+        """What a worker answers that has done its step."""
+        results = [{"position": event["position"], "result": None} for event in self.input["events"]]
+        return {"step": step, "execution_id": self.execution_id, "outcome": "done", "results": results}
+
+    @property
+    def _client(self) -> Any:
+        return self.ground.target.client("stepfunctions")
+
+
+def execution_of(ground: Ground, number: int = 0) -> Execution | None:
+    """The execution that a key's attempt is bound to; None until its first worker has begun."""
+    state = ground.state(number)
+    if state.phase is not Phase.RUNNING or state.run is None or state.run.execution_id is None:
+        return None
+    return started_for(ground, state)
+
+
+def started_for(ground: Ground, state: KeyState) -> Execution:
+    """The execution of the attempt that a key's state shows running."""
+    run = state.run
+    assert run is not None, "a running key has a run"  # noqa: S101
+    machine = f"{ground.target.environment['STATE_MACHINE_PREFIX']}{run.workflow}-{run.kind}"
+    arn = f"{machine.replace(':stateMachine:', ':execution:')}:{run.execution_name}"
+    told = ground.target.client("stepfunctions").describe_execution(executionArn=arn)
+    return Execution(
+        ground, arn, machine, run.execution_name, run.execution_id or "", state.fence, json.loads(told["input"])
+    )

@@ -1,0 +1,143 @@
+"""Drills about what the system stands on: shards, the watchdog, the engine itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from keyturn.core.state import WaitsFor
+from keyturn_cli.drills.drill import Drill, NotHere
+from keyturn_cli.drills.events import cancelled, paid, tracked
+from keyturn_cli.drills.ground import Ask, Ground
+from keyturn_cli.drills.standing import function_name, open_shards, schedule, schedules
+from keyturn_cli.facts import Facts
+from keyturn_cli.report import Check
+
+_KEYS: Final = 10
+_ACTIVE_S: Final = 120
+_SCHEDULE_FIELDS: Final = ("Name", "GroupName", "ScheduleExpression", "FlexibleTimeWindow", "Target", "Description")
+
+
+def _reshard(ground: Ground) -> None:
+    """Split a shard and merge its children again, with records before, between and after."""
+    aws, stream = ground.target.client("kinesis"), ground.target.outputs.stream_name
+    about = aws.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    if about.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND":
+        raise NotHere("its stream scales on demand: nobody may split its shards")
+    keys = [ground.key(number) for number in range(_KEYS)]
+    _put_on_all(ground, keys, 0)
+    parent = max(open_shards(ground.target), key=_width)
+    aws.split_shard(StreamName=stream, ShardToSplit=parent["ShardId"], NewStartingHashKey=str(_middle(parent)))
+    children = ground.until("the children are open", lambda: _children_of(ground, parent["ShardId"]), _ACTIVE_S)
+    _put_on_all(ground, keys, 5)
+    aws.merge_shards(StreamName=stream, ShardToMerge=children[0], AdjacentShardToMerge=children[1])
+    ground.until("they are merged", lambda: _children_of(ground, children[0]), _ACTIVE_S)
+    _put_on_all(ground, keys, 10)
+    shards = {put.shard_id for put in ground.puts}
+    ground.see(
+        f"{parent['ShardId']} split into {' and '.join(children)}, merged again; records in {len(shards)} shards"
+    )
+
+
+def _put_on_all(ground: Ground, keys: Sequence[str], first: int) -> None:
+    """Put five events of each key; the local engine drops a shard's unread records with it, so let them be read."""
+    ground.put(*(Ask(key, tracked(key, number)) for number in range(first, first + 5) for key in keys))
+    if ground.target.is_local:
+        ground.until("they are read", lambda: all(ground.store.states([k])[k].admitted == first + 5 for k in keys))
+
+
+def _width(shard: Mapping[str, Any]) -> int:
+    limits = shard["HashKeyRange"]
+    return int(limits["EndingHashKey"]) - int(limits["StartingHashKey"])
+
+
+def _middle(shard: Mapping[str, Any]) -> int:
+    return int(shard["HashKeyRange"]["StartingHashKey"]) + _width(shard) // 2
+
+
+def _children_of(ground: Ground, shard_id: str) -> list[str]:
+    """The open children of a shard, once the stream is active again."""
+    aws, stream = ground.target.client("kinesis"), ground.target.outputs.stream_name
+    if aws.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]["StreamStatus"] != "ACTIVE":
+        return []
+    return sorted(
+        shard["ShardId"]
+        for shard in open_shards(ground.target)
+        if shard_id in {shard.get("ParentShardId"), shard.get("AdjacentParentShardId")}
+    )
+
+
+@contextmanager
+def _watchdog_off(ground: Ground) -> Iterator[None]:
+    """Nobody calls the watchdog: no schedule, no wake-up message, no drill."""
+    scheduler, aws = ground.target.client("scheduler"), ground.target.client("lambda")
+    watchdog = function_name(ground.target, "watchdog")
+    names = [name for name in schedules(ground.target) if _calls(ground, name, watchdog)]
+    mappings = aws.list_event_source_mappings(FunctionName=watchdog)["EventSourceMappings"]
+    with ground.watchdog.away():
+        try:
+            for name in names:
+                scheduler.update_schedule(**_kept(schedule(ground.target, name)), State="DISABLED")
+            for mapping in mappings:
+                aws.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+            yield
+        finally:
+            for name in names:
+                scheduler.update_schedule(**_kept(schedule(ground.target, name)), State="ENABLED")
+            for mapping in mappings:
+                aws.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True)
+
+
+def _calls(ground: Ground, name: str, function: str) -> bool:
+    return f":function:{function}" in schedule(ground.target, name)["Target"]["Arn"]
+
+
+def _kept(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What an update of a schedule must repeat, or it is lost."""
+    return {field: found[field] for field in _SCHEDULE_FIELDS if field in found}
+
+
+def _send_watchdog_away(ground: Ground) -> None:
+    """Let keys run without a watchdog, one of them needing it; then let it come back."""
+    sick, keys = ground.key(0), [ground.key(number) for number in range(1, 13)]
+    with _watchdog_off(ground):
+        ground.put(
+            *(Ask(sick, cancelled(sick, number, **({} if number else {"inventory": "hang"}))) for number in range(2))
+        )
+        ground.put(*(Ask(key, paid(key, number)) for number in range(2) for key in keys))
+        ground.until("the others are through", lambda: all(ground.store.states([k])[k].finished == 2 for k in keys))
+        overdue = ground.until("the one that hung is overdue and still waits", lambda: _overdue(ground))
+        ground.see(f"{len(keys)} keys done without a watchdog; one waits, {overdue} ms past its time")
+
+
+def _overdue(ground: Ground) -> int:
+    """How many milliseconds ago a waiting key might have gone on; 0 if it doesn't wait or its time hasn't come."""
+    state = ground.state()
+    late_ms = time.time_ns() // 1_000_000 - state.not_before_ms
+    return late_ms if state.waits_for is WaitsFor.TIME and late_ms > 1_000 else 0
+
+
+def _it_made_up(ground: Ground, _facts: Facts) -> Sequence[Check]:
+    attempts = ground.attempts()
+    told = f"attempts of the key that hung: {'; '.join(attempts)}; then done"
+    return [Check("the watchdog makes up for it", bool(attempts), (told,))]
+
+
+RESHARD: Final = Drill(
+    name="reshard",
+    does="Splits a shard and merges its children again, with records of the same keys before, between and after.",
+    promises="A key's events of three generations of shards are done in order, none is lost.",
+    inject=_reshard,
+    limit_s=180,
+)
+WATCHDOG_OFF: Final = Drill(
+    name="watchdog-off",
+    does="Switches the watchdog's schedule and wake-up messages off, lets keys run, one of them hang; then on again.",
+    promises="Without faults nobody needs it, the faulty key waits; once it is back it makes up for all.",
+    inject=_send_watchdog_away,
+    checks=_it_made_up,
+    limit_s=120,
+    local_only="other keys would be without a watchdog, too",
+)
