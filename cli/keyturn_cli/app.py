@@ -16,7 +16,7 @@ from keyturn_cli.doctor.command import doctor
 from keyturn_cli.down import down
 from keyturn_cli.drills.command import drill
 from keyturn_cli.errors import CliError
-from keyturn_cli.holds import hold, release
+from keyturn_cli.holds import hold
 from keyturn_cli.invoke import invoke
 from keyturn_cli.items import deadletter, quarantine
 from keyturn_cli.key import key
@@ -24,6 +24,7 @@ from keyturn_cli.key import run as run_of_key
 from keyturn_cli.keys import keys
 from keyturn_cli.parked import resume, skip
 from keyturn_cli.push import push
+from keyturn_cli.release import app as release
 from keyturn_cli.replay import app as replay
 from keyturn_cli.status import status
 from keyturn_cli.tracing.command import trace
@@ -37,12 +38,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, release, resume, skip, doctor, drill):
+for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, resume, skip, doctor, drill):
     app.command()(command)
 app.command("run")(run_of_key)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(deadletter.app, name="deadletter")
 app.add_typer(replay, name="replay")
+app.add_typer(release, name="release")
 
 
 def run() -> NoReturn:

@@ -14,9 +14,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from keyturn.adapters.controls import standing_of
 from keyturn.adapters.open_items import Kind
 from keyturn.adapters.replays import ReplayStore
+from keyturn.adapters.rollouts import ReleaseStore
 from keyturn.adapters.table import Item
 from keyturn.core.breaker import Breaker
 from keyturn.core.replay_job import ACTIVE, ReplayJob
+from keyturn.core.rollout import NOTHING_PUBLISHED, Health, Rollout
 from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState, Queue, queue_name
 from keyturn_cli.looking.queues import count, held_families, listed
@@ -73,6 +75,9 @@ class Overview:
     dead_letters: int
     watchdog: WatchdogPass | None
     now_ms: int
+    rollout: Rollout = NOTHING_PUBLISHED
+    health: Health | None = None
+    """How the canary does, if there is one."""
 
 
 def read_overview(reader: StackReader) -> Overview:
@@ -101,6 +106,8 @@ def read_overview(reader: StackReader) -> Overview:
         dead_letters=counts[Kind.DEAD_LETTER],
         watchdog=_watchdog(reader.controls),
         now_ms=reader.clock(),
+        rollout=standing.rollout,
+        health=ReleaseStore(reader.table).health(standing.rollout.canary) if standing.rollout.canary else None,
     )
 
 

@@ -15,6 +15,7 @@ from keyturn_cli.looking.overview import Overview
 from keyturn_cli.looking.parts import advice_lines
 from keyturn_cli.looking.times import as_json, lasting, moment, since
 from keyturn_cli.looking.wording import aligned, argument, command, counted, one_line, quoted
+from keyturn_cli.release_text import rollout_document, rollout_rows
 from keyturn_cli.replay_text import keys_over, latest_act
 from keyturn_cli.screen import Line
 
@@ -79,6 +80,8 @@ def status_lines(overview: Overview) -> Iterator[Line]:
     yield from advice_lines(found)
     yield from _key_lines("Parked", overview.parked_keys, overview.parked, overview.now_ms, "red")
     yield from _key_lines("Held", overview.held_keys, overview.held, overview.now_ms, "yellow")
+    releases = list(rollout_rows(overview.rollout, overview.health, overview.now_ms))
+    yield from _section("Releases", releases, "")
     yield from _section("Held routes", [_hold_row(hold, overview.now_ms) for hold in overview.holds], "yellow")
     yield from _section("Breakers", [_breaker_row(one, overview.now_ms) for one in overview.breakers], "")
     replays = [_replay_row(job, overview.now_ms) for job in overview.replays]
@@ -204,6 +207,7 @@ def status_document(overview: Overview) -> dict[str, Any]:
             for one in overview.breakers
         ],
         "replays": [_replay_document(job) for job in overview.replays],
+        "releases": rollout_document(overview.rollout, overview.health),
         "quarantined": overview.quarantined,
         "dead_letters": overview.dead_letters,
         "watchdog": last

@@ -1,0 +1,86 @@
+"""Publishes what is deployed: a version of each workflow and each worker, with the caller's own rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from keyturn.core.rollout import alias_of
+from keyturn_cli.errors import Refused
+from keyturn_cli.target import Target
+
+_REPLAY: Final = "replay-standard"
+"""Drives replays; no key's run takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What a stack's runs are made of."""
+
+    machines: dict[str, str]
+    """State machine (`WORKFLOW-KIND`) -> ARN."""
+    workers: dict[str, str]
+    """Worker function, without the stack's name -> ARN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The versions of a release: ARNs by the same names."""
+
+    machines: dict[str, str]
+    workers: dict[str, str]
+
+
+def deployed(target: Target) -> Deployed:
+    """What is deployed now. Raises Refused while a deploy is under way, or when its functions publish no versions."""
+    cloudformation, name = target.client("cloudformation"), target.stack_name
+    status = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
+    if status.endswith("_IN_PROGRESS"):
+        raise Refused(f"stack {name!r} is being changed ({status}): publish when its deploy is over")
+    resources = list(_resources(cloudformation, name))
+    machines = {
+        _short(name, arn): arn
+        for kind, arn in resources
+        if kind == "AWS::StepFunctions::StateMachine" and _short(name, arn) != _REPLAY
+    }
+    # workers are the functions that have an alias: AutoPublishAlias makes one
+    functions = [arn.rpartition(":")[0] for kind, arn in resources if kind == "AWS::Lambda::Alias"]
+    if not functions:
+        raise Refused(f"no function of stack {name!r} has AutoPublishAlias: deploy this version of the template first")
+    return Deployed(machines, {_short(name, arn): arn for arn in functions})
+
+
+def publish_versions(target: Target, found: Deployed, number: int) -> Published:
+    """Publish a version of everything, and give the workers' the release's alias.
+
+    What hasn't changed since its last version keeps that one (PublishVersion API reference).
+    """
+    lambda_, states = target.client("lambda"), target.client("stepfunctions")
+    workers = {name: _publish_worker(lambda_, arn, number) for name, arn in found.workers.items()}
+    machines = {
+        name: str(
+            states.publish_state_machine_version(stateMachineArn=arn, description=f"release {number}")[
+                "stateMachineVersionArn"
+            ]
+        )
+        for name, arn in found.machines.items()
+    }
+    return Published(machines, workers)
+
+
+def _publish_worker(lambda_: Any, arn: str, number: int) -> str:
+    version = lambda_.publish_version(FunctionName=arn)["Version"]
+    lambda_.create_alias(FunctionName=arn, Name=alias_of(number), FunctionVersion=version)
+    return f"{arn}:{version}"
+
+
+def _resources(cloudformation: Any, stack_name: str) -> Iterator[tuple[str, str]]:
+    """Type and physical id of a stack's resources."""
+    for page in cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack_name):
+        for found in page["StackResourceSummaries"]:
+            yield found["ResourceType"], found.get("PhysicalResourceId", "")
+
+
+def _short(stack_name: str, arn: str) -> str:
+    return arn.rpartition(":")[2].removeprefix(f"{stack_name}-")
