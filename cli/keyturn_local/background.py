@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 
-from keyturn_local.engine import last_lines, note_poller
+from keyturn_local import state
+from keyturn_local.engine import last_lines, note_poller, restart_engine
 from keyturn_local.errors import MappingError
 from keyturn_local.processes import end_group
 from keyturn_local.settings import LocalSettings, engine_environment
+
+_POLLER_GRACE_S = 2.0
 
 
 def start_event_source(settings: LocalSettings, function_name: str) -> int:
@@ -39,6 +42,15 @@ def start_event_source(settings: LocalSettings, function_name: str) -> int:
         reason = said.removeprefix("error: ") or " / ".join(last_lines(log, 2)) or "it said nothing"
         raise MappingError(f"the event source did not start: {reason}. Log: {log}")
     return started.pid
+
+
+def restart(settings: LocalSettings, function_name: str) -> None:
+    """End engine and event source, and start both again where they were. Raises EngineFailed or MappingError."""
+    noted = state.read(settings.state_dir)
+    if noted is not None and noted.poller is not None:
+        end_group(noted.poller.pid, grace_s=_POLLER_GRACE_S)
+    restart_engine(settings)
+    start_event_source(settings, function_name)
 
 
 def _first_line(started: subprocess.Popen[bytes]) -> str:

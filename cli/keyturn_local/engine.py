@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +30,7 @@ from keyturn_local import guard, state
 from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp
 from keyturn_local.ports import require_free
 from keyturn_local.preflight import check_python, tool
-from keyturn_local.processes import end_group
+from keyturn_local.processes import Process, end_group
 from keyturn_local.scratch import make_scratch, remove_scratch, scratch_dir
 from keyturn_local.settings import LOCAL_HOST, LocalSettings, engine_environment
 from keyturn_local.state import EngineState, Noted
@@ -94,6 +96,7 @@ def start_engine(settings: LocalSettings, *, detached: bool = False, start_limit
         )
     require_free(settings.port)
     _clean_up(settings)
+    _log_path(settings).unlink(missing_ok=True)
     engine = _spawn(settings, detached=detached)
     try:
         state.write(settings.state_dir, engine.state)
@@ -137,6 +140,36 @@ def stop_running(settings: LocalSettings) -> bool:
     return found
 
 
+def keeps_state(settings: LocalSettings) -> bool:
+    """Whether the running engine writes down what it holds when it is asked to end: that of `keyturn up` does."""
+    return _kept_dir(settings).is_dir()
+
+
+def restart_engine(settings: LocalSettings, *, limit_s: float = START_LIMIT_S) -> None:
+    """Let the detached engine end as at a shutdown of its machine, and start it again with what it held.
+
+    Executions that were running have failed then, warm Lambda processes are gone. The event source goes on waiting, or
+    ends: start it again. Raises EngineFailed; the engine is down then.
+    """
+    noted = _noted(settings)
+    server = next((one for one in noted.engine.group if _is_server(one)), None)
+    if server is None or not keeps_state(settings):
+        raise EngineFailed("the running engine keeps no state, a restart would empty it. Start one with: make up")
+    os.kill(server.pid, signal.SIGTERM)  # its guard ends the group behind it
+    deadline_s = time.monotonic() + limit_s
+    while noted.engine.group:
+        if time.monotonic() >= deadline_s:
+            raise EngineFailed(f"the engine did not end within {limit_s:.0f} s. Clean up with: make down")
+        time.sleep(_CHECK_S)
+    engine = _spawn(settings, detached=True)
+    state.write(settings.state_dir, engine.state)
+    _wait_until_healthy(engine, limit_s=limit_s)
+
+
+def _is_server(process: Process) -> bool:
+    return "-m ministack" in process.command and guard.__file__ not in process.command
+
+
 def note_poller(settings: LocalSettings, pid: int) -> None:
     """Add the background event source to the note of the running engine."""
     state.write(settings.state_dir, replace(_noted(settings), poller=Noted.of(pid)))
@@ -171,22 +204,25 @@ def _noted(settings: LocalSettings) -> EngineState:
 def _spawn(settings: LocalSettings, *, detached: bool) -> Engine:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     make_scratch(settings)
+    if detached:
+        _kept_dir(settings).mkdir(exist_ok=True)
     command = [sys.executable, "-m", "ministack"]
-    with _log_path(settings).open("wb") as log:
+    with _log_path(settings).open("ab") as log:
         started = subprocess.Popen(  # noqa: S603  our own guard with our own arguments
             [sys.executable, guard.__file__, *(["--detached"] if detached else []), *command],
             stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=settings.state_dir,
-            env=_environment(settings),
+            env=_environment(settings, detached=detached),
             start_new_session=True,  # a Ctrl-C in the terminal is ours to handle, not the engine's
         )
     noted = EngineState(port=settings.port, started_at_s=time.time(), engine=Noted.of(started.pid))
     return Engine(settings, noted, started)
 
 
-def _environment(settings: LocalSettings) -> dict[str, str]:
+def _environment(settings: LocalSettings, *, detached: bool) -> dict[str, str]:
+    kept_dir = _kept_dir(settings)
     kept = {
         name: value
         for name, value in engine_environment(os.environ, settings).items()
@@ -200,7 +236,11 @@ def _environment(settings: LocalSettings) -> dict[str, str]:
         "SERVICES": SERVICES,
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        "PERSIST_STATE": "0",
+        # written when it is asked to end, so that a restart goes on with it; `keyturn down` removes it
+        "PERSIST_STATE": "1" if detached else "0",
+        "STATE_DIR": str(kept_dir),
+        "S3_PERSIST": "1" if detached else "0",
+        "S3_DATA_DIR": str(kept_dir / "s3"),
         "LAMBDA_EXECUTOR": "local",
         "LAMBDA_WARM_TTL_SECONDS": "120",
         # A Docker daemon on the machine is none of the engine's business: it would look there for containers to remove.
@@ -209,6 +249,10 @@ def _environment(settings: LocalSettings) -> dict[str, str]:
         "TMPDIR": str(scratch_dir(settings)),  # unpacked functions; removed with the engine
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _kept_dir(settings: LocalSettings) -> Path:
+    return settings.state_dir / "engine-state"
 
 
 def _log_path(settings: LocalSettings) -> Path:
@@ -230,5 +274,6 @@ def _wait_until_healthy(engine: Engine, *, limit_s: float) -> None:
 def _clean_up(settings: LocalSettings) -> None:
     state.forget(settings.state_dir)
     remove_scratch(settings)
+    shutil.rmtree(_kept_dir(settings), ignore_errors=True)
     for left in settings.state_dir.glob("checkpoints-*.json"):
         left.unlink(missing_ok=True)  # positions in a stream that is gone with its engine

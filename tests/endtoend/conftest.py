@@ -81,8 +81,8 @@ def _guard_lambdas(patch: pytest.MonkeyPatch, log: Path) -> None:
     environment = engines._environment
     folder = Path(hook.__file__).parent / "inside_lambdas"
 
-    def with_guard(settings: LocalSettings) -> dict[str, str]:
-        return environment(settings) | {"PYTHONPATH": str(folder), hook.LOG_VARIABLE: str(log)}
+    def with_guard(settings: LocalSettings, *, detached: bool) -> dict[str, str]:
+        return environment(settings, detached=detached) | {"PYTHONPATH": str(folder), hook.LOG_VARIABLE: str(log)}
 
     patch.setattr(engines, "_environment", with_guard)
     patch.setenv("SAM_CLI_POLL_DELAY", os.environ.get("SAM_CLI_POLL_DELAY", "0.3"))

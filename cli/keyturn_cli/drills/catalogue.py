@@ -7,7 +7,7 @@ from typing import Final
 from keyturn_cli.drills.drill import Drill
 from keyturn_cli.drills.load import HOT_KEY, OUTAGE
 from keyturn_cli.drills.lost import LOST_FINISH, LOST_START, THROTTLED
-from keyturn_cli.drills.platform import RESHARD, WATCHDOG_OFF
+from keyturn_cli.drills.platform import ENGINE_RESTART, RESHARD, WATCHDOG_OFF
 from keyturn_cli.drills.records import DUPLICATE_BATCH, PAYLOADS, POISON_KEY, POISON_RECORD
 from keyturn_cli.drills.workers import HUNG, KILLED, ZOMBIE
 from keyturn_cli.errors import NotFound
@@ -27,6 +27,7 @@ DRILLS: Final[tuple[Drill, ...]] = (
     OUTAGE,
     RESHARD,
     WATCHDOG_OFF,
+    ENGINE_RESTART,
 )
 
 

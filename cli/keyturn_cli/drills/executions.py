@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keyturn.core.state import KeyState, Phase
+from keyturn.core.state import Phase
 from keyturn_cli.drills.ground import Ground
 
 _CAUSE: Final = "a drill"
@@ -64,19 +64,23 @@ class Execution:
 
 def execution_of(ground: Ground, number: int = 0) -> Execution | None:
     """The execution that a key's attempt is bound to; None until its first worker has begun."""
+    found = started_for(ground, number)
+    return found if found is not None and found.execution_id else None
+
+
+def started_for(ground: Ground, number: int) -> Execution | None:
+    """The execution that was started for a key's attempt, bound or not; None if there is none."""
     state = ground.state(number)
-    if state.phase is not Phase.RUNNING or state.run is None or state.run.execution_id is None:
-        return None
-    return started_for(ground, state)
-
-
-def started_for(ground: Ground, state: KeyState) -> Execution:
-    """The execution of the attempt that a key's state shows running."""
     run = state.run
-    assert run is not None, "a running key has a run"  # noqa: S101
+    if state.phase is not Phase.RUNNING or run is None:
+        return None
     machine = f"{ground.target.environment['STATE_MACHINE_PREFIX']}{run.workflow}-{run.kind}"
     arn = f"{machine.replace(':stateMachine:', ':execution:')}:{run.execution_name}"
-    told = ground.target.client("stepfunctions").describe_execution(executionArn=arn)
+    client = ground.target.client("stepfunctions")
+    try:
+        told = client.describe_execution(executionArn=arn)
+    except client.exceptions.ExecutionDoesNotExist:
+        return None
     return Execution(
         ground, arn, machine, run.execution_name, run.execution_id or "", state.fence, json.loads(told["input"])
     )

@@ -7,15 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from keyturn_local.background import restart
+from keyturn_local.engine import keeps_state
+
 from keyturn.core.state import WaitsFor
 from keyturn_cli.drills.drill import Drill, NotHere
 from keyturn_cli.drills.events import cancelled, paid, tracked
+from keyturn_cli.drills.executions import execution_of, started_for
 from keyturn_cli.drills.ground import Ask, Ground
 from keyturn_cli.drills.standing import function_name, open_shards, schedule, schedules
 from keyturn_cli.facts import Facts
 from keyturn_cli.report import Check
 
 _KEYS: Final = 10
+_EVENTS: Final = 3
+_IN_FLIGHT: Final = 3
 _ACTIVE_S: Final = 120
 _SCHEDULE_FIELDS: Final = ("Name", "GroupName", "ScheduleExpression", "FlexibleTimeWindow", "Target", "Description")
 
@@ -125,6 +131,39 @@ def _it_made_up(ground: Ground, _facts: Facts) -> Sequence[Check]:
     return [Check("the watchdog makes up for it", bool(attempts), (told,))]
 
 
+def _restart(ground: Ground) -> None:
+    """Restart the engine while runs are in flight; tell the watchdog which executions that has cost."""
+    if not keeps_state(ground.settings):
+        raise NotHere("its engine keeps no state: start one with keyturn up")
+    keys = range(_KEYS)
+    ground.put(*(Ask(ground.key(n), paid(ground.key(n), 0, payment="slow")) for n in keys))
+    ground.put(*(Ask(ground.key(n), paid(ground.key(n), number)) for number in range(1, _EVENTS) for n in keys))
+    ground.until("runs are in flight", lambda: sum(bool(execution_of(ground, n)) for n in keys) >= _IN_FLIGHT)
+    with ground.watchdog.away():
+        restart(ground.settings, ground.target.outputs.dispatcher_function_name)
+    lost = [one for n in keys if (one := started_for(ground, n)) is not None and one.status == "FAILED"]
+    for execution in lost:
+        execution.tell_status("FAILED")
+    ground.notes["lost"] = len(lost)
+    done = sum(state.finished for state in ground.store.states([ground.key(n) for n in keys]).values())
+    ground.see(f"engine restarted with {done} of {_EVENTS * _KEYS} events done; {len(lost)} executions failed by it")
+
+
+def _cost_executions(ground: Ground, facts: Facts) -> Sequence[Check]:
+    fences = sum(state.fence for state in facts.states.values())
+    told = f"{ground.notes['lost']} executions lost in flight; {fences} attempts for {_EVENTS * _KEYS} events"
+    return [Check("it hit runs in flight", ground.notes["lost"] > 0, (told,))]
+
+
+ENGINE_RESTART: Final = Drill(
+    name="engine-restart",
+    does="Restarts the whole engine while runs are in flight: all processes and executions end, what was stored stays.",
+    promises="Every run that was cut off gets a new attempt, steps that are done aren't done again, nothing is lost.",
+    inject=_restart,
+    checks=_cost_executions,
+    limit_s=300,
+    local_only="AWS can't be restarted",
+)
 RESHARD: Final = Drill(
     name="reshard",
     does="Splits a shard and merges its children again, with records of the same keys before, between and after.",

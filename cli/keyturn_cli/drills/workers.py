@@ -30,7 +30,7 @@ def _at_work(ground: Ground, step: str) -> Execution:
 def _wake_zombies(ground: Ground) -> None:
     """Give an attempt up while its worker works, and let its worker and its sequencer come once more, too late."""
     key = ground.key()
-    ground.put(*(Ask(key, paid(key, number, **({} if number else {"payment": "slow"}))) for number in range(3)))
+    ground.put(Ask(key, paid(key, payment="slow")), *(Ask(key, paid(key, number)) for number in range(1, 3)))
     old = _at_work(ground, "payment")
     ground.notes |= {"fence": old.fence, "aborted": time.time_ns() // 1_000_000}
     old.abort()
@@ -88,23 +88,27 @@ def _waited(ground: Ground, facts: Facts) -> Check:
 
 
 def _hang(ground: Ground) -> None:
-    """Let a worker hang until its Lambda's timeout."""
+    """Let a worker hang until its Lambda's timeout, beside one whose tries are counted."""
     key = ground.key()
-    ground.put(*(Ask(key, cancelled(key, number, **({} if number else {"inventory": "hang"}))) for number in range(3)))
+    ground.put(
+        Ask(key, cancelled(key, inventory="hang", payment="slow")),
+        *(Ask(key, cancelled(key, number)) for number in range(1, 3)),
+    )
 
 
 def _hung_was_replaced(ground: Ground, facts: Facts) -> Sequence[Check]:
     effect = _effect(facts, "inventory")
     attempts = ground.attempts()
-    holds = effect is not None and effect.attempt > 1 and bool(attempts)
-    told = f"inventory done by attempt {effect.attempt if effect else '-'}; before it: {'; '.join(attempts)}"
+    tries = ground.tries()
+    holds = effect is not None and effect.attempt > 1 and tries.get("payment") == 1
+    told = f"inventory done by attempt {effect.attempt if effect else '-'} ({'; '.join(attempts)}), tries: {tries}"
     return [Check("the hung attempt was replaced", holds, (told,))]
 
 
 def _kill(ground: Ground) -> None:
     """Kill the process of a worker in the middle of a step."""
     key = ground.key()
-    ground.put(*(Ask(key, paid(key, number, **({} if number else {"payment": "slow"}))) for number in range(3)))
+    ground.put(Ask(key, paid(key, payment="slow")), *(Ask(key, paid(key, number)) for number in range(1, 3)))
     _at_work(ground, "payment")
     ground.notes["killed"] = kill_lambdas(ground.settings, "payment")
     ground.see(f"{ground.notes['killed']} process of payment killed in the middle of a step")
