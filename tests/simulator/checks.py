@@ -1,0 +1,228 @@
+"""The promises, held against what happened: the six invariants of docs/design.md, and that everything drains.
+
+They are judged from outside: by what workers did, and by each version of each key state as it landed. A check yields
+what is broken, in words that begin with the promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Final
+
+from keyturn.core.event import Reason
+from keyturn.core.state import START, KeyState, Phase, due, violations
+from tests.shell.world import SETTINGS
+from tests.simulator.history import Effect, History, Put, Saved
+from tests.simulator.simulation import Simulation
+from tests.simulator.workflows import STEPS
+
+Check = Callable[[Simulation], Iterator[str]]
+
+
+def broken_promises(simulation: Simulation) -> list[str]:
+    """Return what a simulation that ended has broken; empty when every promise was kept."""
+    found = list(simulation.history.broken)
+    for check in CHECKS:
+        found += check(simulation)
+    return found
+
+
+def _order(simulation: Simulation) -> Iterator[str]:
+    """Order. Allowed: 1 1 2 (a retry), and back by a replay. Forbidden: 2 1, and 1 while 2 has begun.
+
+    An attempt's effects come before those of every later attempt of its key: no zombie outlives its turn.
+    """
+    for key, effects in _effects_by_key(simulation.history).items():
+        for earlier, later in pairwise(effects):
+            if later.fence < earlier.fence:
+                yield f"order: {_told(later)} came after {_told(earlier)} of key {key}: a zombie outlived its turn"
+        runs = _runs(simulation.history, key)
+        for earlier, later in pairwise(effects):
+            (era, first), (later_era, later_first) = runs[earlier.fence], runs[later.fence]
+            if era == later_era and later_first < first:
+                yield f"order: {_told(later)} came after {_told(earlier)} of key {key}"
+        for step in STEPS:
+            for earlier, later in pairwise(effect for effect in effects if effect.step == step):
+                if later.fence == earlier.fence and later.position < earlier.position:
+                    yield f"order: {_told(later)} came after {_told(earlier)} within a run of key {key}"
+
+
+def _one_at_a_time(simulation: Simulation) -> Iterator[str]:
+    """One step of an event is under way once: a try begins when the one before has surely ended."""
+    for key, effects in _effects_by_key(simulation.history).items():
+        latest: dict[tuple[str, str], Effect] = {}
+        seen: dict[tuple[str, str], set[int]] = {}
+        for effect in effects:
+            place = (effect.position, effect.step)
+            before = latest.get(place, effect)
+            if before.invocation != effect.invocation and effect.invocation in seen[place]:
+                yield f"one at a time: {_told(effect)} of key {key} ran beside {_told(before)}"
+            latest[place] = effect
+            seen.setdefault(place, set()).add(effect.invocation)
+
+
+def _fencing(simulation: Simulation) -> Iterator[str]:
+    """An attempt belongs to one execution, and only what holds the fence writes."""
+    for key, effects in _effects_by_key(simulation.history).items():
+        owner: dict[int, str] = {}
+        for effect in effects:
+            if owner.setdefault(effect.fence, effect.execution) != effect.execution:
+                yield f"fencing: two executions worked for attempt {effect.fence} of key {key}"
+    for saved in _versions(simulation.history).values():
+        for before, after in pairwise(saved):
+            if after.state.version != before.state.version + 1:
+                yield f"fencing: key {after.state.key} went from {before.state.version} to {after.state.version}"
+            if after.state.fence < before.state.fence:
+                yield f"fencing: the fence of key {after.state.key} went back"
+
+
+def _in_turn(simulation: Simulation) -> Iterator[str]:
+    """A run takes what comes next in the log, whole: nothing between the cursor and it, nothing left out in it."""
+    for saved in _versions(simulation.history).values():
+        for before, after in pairwise([Saved(0, KeyState(saved[0].state.key), ()), *saved]):
+            run = after.state.run
+            if run is None or after.state.fence == before.state.fence:
+                continue
+            behind = [place for place in after.log if after.state.cursor < place <= after.state.tail]
+            inside = [place for place in after.log if run.slice.first <= place <= run.slice.last]
+            if not behind or behind[0] != run.slice.first:
+                yield f"in turn: key {after.state.key} ran {run.slice.first[-4:]} while {behind[:1]} came next"
+            if len(inside) != run.slice.count:
+                yield f"in turn: key {after.state.key} ran {run.slice.count} events of {len(inside)}"
+
+
+def _done_before_finished(simulation: Simulation) -> Iterator[str]:
+    """The cursor passes an event when each of its steps is done, or when it was given up, which is recorded."""
+    history = simulation.history
+    for key, saved in _versions(history).items():
+        ends = [effect for effect in history.of(Effect, key) if effect.is_end]
+        for before, after in pairwise(saved):
+            run = before.state.run
+            if run is None or after.state.run == run or not _has_passed(before.state, after.state):
+                continue
+            for place in (one for one in before.log if run.slice.first <= one <= run.slice.last):
+                done = {
+                    effect.step
+                    for effect in ends
+                    if effect.position == place and effect.at_ms <= after.at_ms and effect.generation >= run.generation
+                }
+                if done != set(STEPS) and (key, place) not in history.dead:
+                    yield f"nothing lost: key {key} passed event {place[-4:]} with only {sorted(done)} done"
+
+
+def _has_passed(before: KeyState, after: KeyState) -> bool:
+    """Whether the run is over, and not merely on its way to another attempt."""
+    is_parked_or_waits = after.run is not None and before.run is not None and after.run.slice == before.run.slice
+    return not is_parked_or_waits
+
+
+def _admitted_once(simulation: Simulation) -> Iterator[str]:
+    """A redelivery changes nothing, and a producer's resend is recorded as a duplicate, not done."""
+    history = simulation.history
+    places: dict[tuple[str, str], set[str]] = {}
+    names: dict[tuple[str, str, str, int], set[str]] = {}
+    for effect in history.of(Effect):
+        places.setdefault((effect.key, effect.event_id), set()).add(effect.position)
+        names.setdefault((effect.key, effect.position, effect.step, effect.generation), set()).add(effect.name)
+    for (key, event_id), found in places.items():
+        if len(found) > 1:
+            yield f"admitted once: {event_id} of key {key} was done as {len(found)} events"
+    for (key, place, step, _), found in names.items():
+        if len(found) > 1:
+            yield f"admitted once: {step} of {place[-4:]} of key {key} has {len(found)} idempotency keys"
+
+
+def _late_is_late(simulation: Simulation) -> Iterator[str]:
+    """Only what was set aside by the stream's reader is late; what came in its turn is admitted."""
+    late = [place for place, reason in simulation.history.quarantined.items() if reason == Reason.LATE]
+    if late and not simulation.was_set_aside:
+        yield f"nothing lost: {len(late)} events were taken for late that were never set aside"
+
+
+def _states(simulation: Simulation) -> Iterator[str]:
+    """Every state that lands is one of the model's: idle means done, running and waiting are in the index."""
+    for saved in simulation.history.of(Saved):
+        for message in violations(saved.state):
+            yield f"no lost wake-up: key {saved.state.key}: {message}"
+
+
+def _drained(simulation: Simulation) -> Iterator[str]:
+    """In the end every key is idle, and every event is done or accounted for."""
+    history, states = simulation.history, simulation.states()
+    for key, state in states.items():
+        if state.phase is not Phase.IDLE or state.cursor != state.tail:
+            yield f"drained: key {key} is {state.phase}"
+        if state.admitted != state.finished or state.missing:
+            yield f"drained: key {key} admitted {state.admitted}, finished {state.finished}, missing {state.missing}"
+    for put in history.of(Put):
+        yield from _accounted_for(simulation, put, states.get(put.key, KeyState(put.key)))
+    yield from _index(simulation, states)
+
+
+def _accounted_for(simulation: Simulation, put: Put, state: KeyState) -> Iterator[str]:
+    history = simulation.history
+    done = {effect.step for effect in history.of(Effect, put.key) if effect.is_end and effect.position == put.position}
+    is_elsewhere = (
+        put.position in history.quarantined
+        or (put.key, put.position) in history.dead
+        or (put.key, put.position) in history.duplicates
+    )
+    if (put.key, put.position) not in history.acknowledged:
+        yield f"drained: record {put.position[-4:]} of key {put.key} was never taken"
+    elif done != set(STEPS) and not is_elsewhere:
+        yield f"nothing lost: event {put.event_id} of key {put.key} was never done whole (cursor {state.cursor[-4:]})"
+
+
+def _index(simulation: Simulation, states: Mapping[str, KeyState]) -> Iterator[str]:
+    """The index names exactly the keys that it should."""
+    simulation.table.index.catch_up(simulation.hub.now_ms + 3_600_000)
+    found = {pk for pk, sk in simulation.table.index.entries if sk == "state"}
+    wanted = {f"key#{key}" for key, state in states.items() if due(state, SETTINGS.index_rounding_ms)}
+    if found != wanted:
+        yield f"no lost wake-up: the index names {sorted(found)}, not {sorted(wanted)}"
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    _order,
+    _one_at_a_time,
+    _fencing,
+    _in_turn,
+    _done_before_finished,
+    _admitted_once,
+    _late_is_late,
+    _states,
+    _drained,
+)
+
+
+def _effects_by_key(history: History) -> dict[str, list[Effect]]:
+    found: dict[str, list[Effect]] = {}
+    for effect in history.of(Effect):
+        found.setdefault(effect.key, []).append(effect)
+    return found
+
+
+def _versions(history: History) -> dict[str, list[Saved]]:
+    found: dict[str, list[Saved]] = {}
+    for saved in history.of(Saved):
+        found.setdefault(saved.state.key, []).append(saved)
+    return found
+
+
+def _runs(history: History, key: str) -> dict[int, tuple[int, str]]:
+    """Tell for each attempt where its run begins, and in which stretch between two jumps of the key's cursor."""
+    found: dict[int, tuple[int, str]] = {}
+    era, cursor = 0, START
+    for saved in _versions(history).get(key, []):
+        state = saved.state
+        if state.cursor < cursor or (state.replay is not None and not state.replay.is_noted):
+            era += 1
+        cursor = state.cursor
+        if state.run is not None:
+            found.setdefault(state.fence, (era, state.run.slice.first))
+    return found
+
+
+def _told(effect: Effect) -> str:
+    return f"{effect.step} of {effect.event_id} (fence {effect.fence}, {'end' if effect.is_end else 'begin'})"

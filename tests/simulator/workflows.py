@@ -1,0 +1,204 @@
+"""Step Functions: the sample's workflow with its own retries and timeouts, and the replay workflow.
+
+A timeout or a stop ends an execution, not the Lambda behind its task. An Express execution may be started twice, and
+tells nobody how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from greenlet import getcurrent
+
+from tests.models.dynamodb import refusal
+from tests.simulator.hub import Hub, Killed
+from tests.simulator.lambdas import Answer, Lambdas
+
+MACHINES: Final = Path(__file__).parents[2] / "statemachines"
+PREFIX: Final = "arn:aws:states:us-east-1:123456789012:stateMachine:keyturn-"
+STEPS: Final = ("inventory", "payment")
+
+_DEFINITION: Final = json.loads((MACHINES / "order.asl.json").read_text())
+_WORK: Final = _DEFINITION["States"]["Work"]["Branches"][0]["States"]["Inventory"]
+_SEQUENCE: Final = _DEFINITION["States"]["Sequence"]
+EXECUTION_TIMEOUT_MS: Final = _DEFINITION["TimeoutSeconds"] * 1_000
+
+
+@dataclass(slots=True)
+class Execution:
+    """One execution; owns its strands."""
+
+    number: int
+    machine: str
+    name: str
+    input: dict[str, Any]
+    status: str = "RUNNING"
+    is_dead: bool = False
+    execution_id: str = ""
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it runs as Standard."""
+        return self.machine.endswith("-standard")
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether it works on a replay."""
+        return self.machine == "replay-standard"
+
+
+@dataclass
+class Workflows:
+    """The state machines of the stack. Methods in lower case take and return what boto3's do."""
+
+    hub: Hub
+    lambdas: Lambdas
+    on_end: Callable[[Execution], None]
+    """Told of every execution that fails, times out or is aborted."""
+    late_ms: Callable[[str, Execution], int]
+    """How late a step's Lambda begins."""
+    tell: Callable[[str], None]
+    executions: list[Execution] = field(default_factory=list)
+    throttled_until_ms: int = 0
+    doubled_until_ms: int = 0
+    retries: list[dict[str, Any]] = field(default_factory=lambda: list(_WORK["Retry"]))
+    """When a step's task is tried again, as the state machine has it."""
+
+    @property
+    def running(self) -> list[Execution]:
+        """The executions that run."""
+        return [execution for execution in self.executions if execution.status == "RUNNING"]
+
+    def start_execution(self, **call: Any) -> dict[str, Any]:
+        """Standard: the same name and input while it runs is the same execution. Express: always a new one."""
+        if self.hub.now_ms < self.throttled_until_ms:
+            raise refusal("ExecutionLimitExceeded", "StartExecution")
+        machine = call["stateMachineArn"].removeprefix(PREFIX).partition(":")[0]
+        document = json.loads(call["input"])
+        same = [one for one in self.executions if (one.machine, one.name) == (machine, call["name"])]
+        if same and machine.endswith("-standard"):
+            if same[0].status == "RUNNING" and same[0].input == document:
+                return {}
+            raise refusal("ExecutionAlreadyExists", "StartExecution")
+        self._start(machine, call["name"], document)
+        if not machine.endswith("-standard") and self.hub.now_ms < self.doubled_until_ms:
+            self.tell(f"{call['name']} starts twice")
+            self._start(machine, call["name"], document)
+        return {}
+
+    def stop_execution(self, **call: Any) -> dict[str, Any]:
+        """End a Standard execution that runs; the Lambdas behind its tasks run on."""
+        self._end(self._found(call), "ABORTED")
+        return {}
+
+    def describe_execution(self, **call: Any) -> dict[str, Any]:
+        """Tell a Standard execution's status."""
+        return {"status": self._found(call).status}
+
+    def describe_state_machine(self, **_call: Any) -> dict[str, Any]:
+        """Tell how the workflow is defined."""
+        states = {"Type": "Task", "Parameters": {"Payload": {"step": ""}}, "End": True}
+        branches = [
+            {"StartAt": step, "States": {step: states | {"Parameters": {"Payload": {"step": step}}}}} for step in STEPS
+        ]
+        work = {"Type": "Parallel", "Branches": branches, "Next": "Sequence"}
+        return {"definition": json.dumps({"StartAt": "Work", "States": {"Work": work, "Sequence": states}})}
+
+    def abort_one(self) -> None:
+        """Abort an execution, as a person in the console might."""
+        running = [one for one in self.running if not one.is_replay]
+        if running:
+            execution = self.hub.chance.choice(running)
+            self.tell(f"{execution.name} is aborted")
+            self._end(execution, "ABORTED")
+
+    def _found(self, call: dict[str, Any]) -> Execution:
+        machine, _, name = call["executionArn"].replace(":execution:", ":stateMachine:").rpartition(":")
+        for execution in self.executions:
+            if (PREFIX + execution.machine, execution.name) == (machine, name):
+                return execution
+        raise refusal("ExecutionDoesNotExist", "DescribeExecution")
+
+    def _start(self, machine: str, name: str, document: dict[str, Any]) -> None:
+        number = len(self.executions)
+        execution = Execution(number, machine, name, document, execution_id=f"execution-{number}")
+        self.executions.append(execution)
+        if execution.is_replay:
+            self.hub.spawn(lambda: self._replay(execution), execution)
+            return
+        self.hub.spawn(lambda: self._run(execution), execution)
+        self.hub.after(EXECUTION_TIMEOUT_MS, lambda: self._end(execution, "TIMED_OUT"))
+
+    def _end(self, execution: Execution, status: str) -> None:
+        if execution.status != "RUNNING":
+            return
+        execution.status = status
+        execution.is_dead = status != "SUCCEEDED"
+        if execution.is_dead and execution.is_standard and not execution.is_replay:
+            self.on_end(execution)
+
+    # The workflows
+
+    def _run(self, execution: Execution) -> None:
+        answers = self.hub.side_by_side(len(STEPS), lambda step: self._step(execution, step), STEPS)
+        payload = {"run": execution.input["run"], "steps": answers}
+        tries = 1 + _SEQUENCE["Retry"][0]["MaxAttempts"]
+        for _ in range(tries):
+            answer = self._task(execution, "sequencer", payload, _SEQUENCE["TimeoutSeconds"] * 1_000)
+            if not answer.error:
+                self._end(execution, "SUCCEEDED")
+                return
+            self.hub.pause(self.hub.chance.randrange(1_000))
+        self._end(execution, "FAILED")
+
+    def _step(self, execution: Execution, step: str) -> dict[str, Any]:
+        """Run a branch: its task, with the retries that the state machine grants, and its Catch."""
+        payload = {"step": step, "execution_id": execution.execution_id, **execution.input}
+        tried = [0] * len(self.retries)
+        while True:
+            late_ms = self.late_ms(step, execution)
+            answer = self._task(execution, "worker", payload, _WORK["TimeoutSeconds"] * 1_000, late_ms)
+            if not answer.error:
+                result: dict[str, Any] = answer.value
+                return result
+            place = next((at for at, one in enumerate(self.retries) if answer.error in one["ErrorEquals"]), None)
+            if place is None or tried[place] == self.retries[place]["MaxAttempts"]:
+                error = {"Error": answer.error, "Cause": answer.cause}
+                return {"step": step, "execution_id": execution.execution_id, "error": error}
+            tried[place] += 1
+            self.hub.pause(self.hub.chance.randrange(2_000))
+
+    def _task(
+        self, execution: Execution, function: str, payload: dict[str, Any], timeout_ms: int, late_ms: int = 0
+    ) -> Answer:
+        """Invoke a function and wait for its answer, so long at most; the function doesn't notice when nobody waits."""
+        strand, answers = getcurrent(), list[Answer]()
+
+        def hear(answer: Answer) -> None:
+            if not answers:
+                answers.append(answer)
+                strand.switch()
+
+        self.lambdas.invoke(function, payload, hear, late_ms)
+        self.hub.after(timeout_ms, lambda: hear(Answer(error="States.Timeout")))
+        strand.parent.switch()
+        if execution.is_dead:
+            raise Killed
+        return answers[0]
+
+    def _replay(self, execution: Execution) -> None:
+        request = {"id": execution.input["id"], "turn": execution.input["turn"]}
+        while True:
+            answer = self._task(execution, "replayer", request, 75_000)
+            if answer.error:
+                self.hub.pause(self.hub.chance.randrange(1_000, 3_000))
+                continue
+            if answer.value["is_through"]:
+                self._end(execution, "SUCCEEDED")
+                return
+            request["turn"] = answer.value["turn"]
+            self.hub.pause(answer.value["wait_s"] * 1_000)
