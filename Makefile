@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down drill push invoke test fuzz check lint format lock clean
+.PHONY: help setup setup-dev demo up down drill push invoke test simulate fuzz check lint format lock clean
 .SILENT:
 
 help: ## print this list
@@ -49,6 +49,9 @@ test: setup-dev ## run all tests
 
 fuzz: setup-dev ## look much longer for input that breaks what reads it: make fuzz EXAMPLES=20000 ARGS='-k aggregate'
 	EXAMPLES=$(or $(EXAMPLES),5000) $(PYTEST) tests/hostile -n 2 --timeout 7200 $(ARGS)
+
+simulate: setup-dev ## simulate histories with faults and check every promise: make simulate SEED=1 RUNS=1000
+	PYTHONHASHSEED=0 PYTHONPATH=src:cli:. $(BIN)/python -m tests.simulator --seed $(or $(SEED),1) --runs $(or $(RUNS),1000) $(ARGS)
 
 check: setup-dev lint ## format, lint, types, state machines, template, fast tests
 	$(PYTEST) -m "not engine" -q $(ARGS)

@@ -48,6 +48,15 @@ def _order(simulation: Simulation) -> Iterator[str]:
                     yield f"order: {_told(later)} came after {_told(earlier)} within a run of key {key}"
 
 
+def _in_time(simulation: Simulation) -> Iterator[str]:
+    """No worker outlives its run's deadline: from then on nobody waits for it."""
+    for key, saved in _versions(simulation.history).items():
+        deadlines = {one.state.fence: one.state.run.deadline_ms for one in saved if one.state.run is not None}
+        for effect in simulation.history.of(Effect, key):
+            if effect.at_ms > deadlines[effect.fence]:
+                yield f"order: {_told(effect)} of key {key} came after its run's deadline"
+
+
 def _one_at_a_time(simulation: Simulation) -> Iterator[str]:
     """One step of an event is under way once: a try begins when the one before has surely ended."""
     for key, effects in _effects_by_key(simulation.history).items():
@@ -60,6 +69,15 @@ def _one_at_a_time(simulation: Simulation) -> Iterator[str]:
                 yield f"one at a time: {_told(effect)} of key {key} ran beside {_told(before)}"
             latest[place] = effect
             seen.setdefault(place, set()).add(effect.invocation)
+
+
+def _done_once(simulation: Simulation) -> Iterator[str]:
+    """A step whose result is stored is not done again, unless a new generation asks for it."""
+    history = simulation.history
+    for effect in history.of(Effect):
+        stored_ms = history.stored.get(f"{effect.key}#{effect.position}#{effect.generation}#{effect.step}")
+        if not effect.is_end and stored_ms is not None and stored_ms < effect.at_ms:
+            yield f"done once: {_told(effect)} of key {effect.key} was done before"
 
 
 def _fencing(simulation: Simulation) -> Iterator[str]:
@@ -75,6 +93,18 @@ def _fencing(simulation: Simulation) -> Iterator[str]:
                 yield f"fencing: key {after.state.key} went from {before.state.version} to {after.state.version}"
             if after.state.fence < before.state.fence:
                 yield f"fencing: the fence of key {after.state.key} went back"
+            yield from _finished_by_its_own(before.state, after)
+
+
+def _finished_by_its_own(before: KeyState, after: Saved) -> Iterator[str]:
+    """Only the execution that an attempt is bound to, of the attempt that holds the fence, ends it."""
+    run = before.run
+    if not after.fence or run is None or before.phase is not Phase.RUNNING or after.state.run == run:
+        return
+    if after.fence != before.fence:
+        yield f"fencing: attempt {after.fence} of key {before.key} ended attempt {before.fence}"
+    if run.execution_id and after.execution and after.execution != run.execution_id:
+        yield f"fencing: {after.execution} ended attempt {before.fence} of key {before.key}, of {run.execution_id}"
 
 
 def _in_turn(simulation: Simulation) -> Iterator[str]:
@@ -84,6 +114,8 @@ def _in_turn(simulation: Simulation) -> Iterator[str]:
             run = after.state.run
             if run is None or after.state.fence == before.state.fence:
                 continue
+            if before.state.hold is not None:
+                yield f"in turn: key {after.state.key} started a run while it was held"
             behind = [place for place in after.log if after.state.cursor < place <= after.state.tail]
             inside = [place for place in after.log if run.slice.first <= place <= run.slice.last]
             if not behind or behind[0] != run.slice.first:
@@ -185,7 +217,9 @@ def _index(simulation: Simulation, states: Mapping[str, KeyState]) -> Iterator[s
 
 CHECKS: Final[tuple[Check, ...]] = (
     _order,
+    _in_time,
     _one_at_a_time,
+    _done_once,
     _fencing,
     _in_turn,
     _done_before_finished,

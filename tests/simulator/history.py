@@ -53,6 +53,10 @@ class Saved:
     state: KeyState
     log: tuple[str, ...]
     """The positions that the key's log held at that moment."""
+    fence: int = 0
+    """Of the attempt that had finished, if a sequencer wrote it for that; else 0."""
+    execution: str = ""
+    """The execution that the sequencer was called by; empty when no worker of it ever answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class History:
     """(key, position) of the records that the stream's reader has passed."""
     dead: set[tuple[str, str]] = field(default_factory=set)
     """(key, position) of the events that were given up."""
+    stored: dict[str, int] = field(default_factory=dict)
+    """When the result of a step was stored, by key, position, generation and step."""
     duplicates: set[tuple[str, str]] = field(default_factory=set)
     """(key, position) of the events that were recorded as duplicates."""
     quarantined: dict[str, str] = field(default_factory=dict)

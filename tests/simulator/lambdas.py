@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -15,7 +16,7 @@ from keyturn.adapters.process import Process
 from keyturn.errors import KeyturnError
 from tests.models.dynamodb import refusal
 from tests.simulator.hub import Hub, Killed, owner
-from tests.simulator.scenario import CallFault
+from tests.simulator.scenario import CallFault, Struck
 
 Handle = Callable[["Invocation", Any], Any]
 """What a function does with an event."""
@@ -52,6 +53,7 @@ class Invocation:
 
     number: int
     function: Function
+    event: Any
     environment: Environment
     until_ms: int
     """When Lambda kills it."""
@@ -109,7 +111,7 @@ class Lambdas:
     def invoke(self, name: str, event: Any, then: Callable[[Answer], object], late_ms: int = 0) -> None:
         """Invoke a function; `late_ms` is how much longer than usual it takes to begin."""
         chance = self.hub.chance
-        if self.hub.now_ms < self.throttled_until_ms and chance.random() < 0.5:
+        if self.hub.now_ms < self.throttled_until_ms and chance.random() < 0.8:
             self.hub.after(2, lambda: then(Answer(error=Failure.THROTTLED)))
             return
         function = self.functions[name]
@@ -126,13 +128,13 @@ class Lambdas:
     ) -> None:
         self.invocations += 1
         until_ms = self.hub.now_ms + function.timeout_ms
-        invocation = Invocation(self.invocations, function, environment, until_ms, self.hub, then)
-        self.hub.spawn(lambda: self._run(invocation, event), invocation)
+        invocation = Invocation(self.invocations, function, event, environment, until_ms, self.hub, then)
+        self.hub.spawn(lambda: self._run(invocation), invocation)
         self.hub.after(function.timeout_ms, lambda: self._kill(invocation))
 
-    def _run(self, invocation: Invocation, event: Any) -> None:
+    def _run(self, invocation: Invocation) -> None:
         try:
-            answer = Answer(invocation.function.handle(invocation, event))
+            answer = Answer(invocation.function.handle(invocation, invocation.event))
         except KeyturnError as error:
             answer = Answer(error=type(error).__name__, cause=str(error))
         finally:
@@ -147,18 +149,27 @@ class Lambdas:
 class Calls:
     """Every call to AWS of every function: takes its time, and goes wrong where the scenario says so."""
 
-    def __init__(self, hub: Hub, struck: dict[int, CallFault], tell: Callable[[str], None]) -> None:
-        """Strike at the calls whose numbers are in `struck`."""
-        self.hub, self.struck, self.tell = hub, struck, tell
-        self.made = 0
+    def __init__(self, hub: Hub, struck: Iterable[Struck], tell: Callable[[str], None]) -> None:
+        """Strike at some calls."""
+        self.hub, self.tell = hub, tell
+        self.struck = {(one.call, one.number): one.fault for one in struck}
+        self.made: Counter[str] = Counter()
+
+    def _fault(self, name: str) -> CallFault | None:
+        """Count a call; return what goes wrong at it."""
+        self.made[""] += 1
+        self.made[name] += 1
+        if not self.struck:
+            return None
+        any_ = self.struck.pop(("", self.made[""]), None)
+        return self.struck.pop((name, self.made[name]), any_)
 
     def make(self, name: str, do: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Make a call for the invocation that runs."""
         caller: Invocation = owner()
         if caller.is_dead:
             raise Killed
-        self.made += 1
-        fault = self.struck.pop(self.made, None)
+        fault = self._fault(name)
         hub = self.hub
         if fault is None:
             hub.pause(hub.chance.randrange(1, 10))

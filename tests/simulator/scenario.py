@@ -7,7 +7,8 @@ two calls comes first, how long each takes) its seed decides as the simulation r
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -28,6 +29,7 @@ class Doing(StrEnum):
     HANGS = "hangs"
     LATE_ONCE = "late once"
     """Its Lambda starts so late that its task has timed out: a zombie, which then works."""
+    LATE = "late at times"
     KILLED_ONCE = "killed once"
     """Its process dies in the middle."""
 
@@ -75,6 +77,14 @@ class Order(StrEnum):
     CANCEL = "cancel"
 
 
+class Tempo(StrEnum):
+    """How long tasks, executions and runs may take."""
+
+    SAMPLE = "the sample's timeouts"
+    BRISK = "short timeouts"
+    """So short that retries come near the run's deadline."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """A record that is put."""
@@ -90,10 +100,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """A fault of the so-many-th call to AWS."""
+    """A fault of the so-many-th call to AWS, or of the so-many-th of one name."""
 
-    call: int
+    number: int
     fault: CallFault
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,8 @@ class Asked:
     at_ms: int
     order: Order
     key: str
+    once_parked: bool = False
+    """Not at its time, but as soon as the key is parked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,7 @@ class Scenario:
     struck: tuple[Struck, ...] = ()
     happenings: tuple[Happening, ...] = ()
     asked: tuple[Asked, ...] = ()
+    tempo: Tempo = Tempo.SAMPLE
     skews_ms: int = 0
     """How far clocks are apart at most."""
     index_lag_ms: int = 0
@@ -135,35 +149,44 @@ class Scenario:
     """How often a batch of items is done in part, and a page is short."""
 
     @property
-    def faults(self) -> int:
-        """How many things go wrong."""
+    def troubles(self) -> int:
+        """How many things go wrong apart from calls to AWS."""
         misdoings = sum(record.doing is not Doing.WELL for record in self.records)
-        return len(self.struck) + len(self.happenings) + misdoings + (self.skews_ms > 0) + (self.index_lag_ms > 0)
+        return len(self.happenings) + misdoings + (self.skews_ms > 0) + (self.index_lag_ms > 0)
 
 
 _DOINGS: Final = (*(Doing.WELL,) * 9, *Doing)
-_CALLS: Final = 60
+_CALLS: Final = 30
 """About how many calls to AWS an event takes; faults strike within so many of each."""
+_WRITES: Final = ("put_item", "put_item", "transact_write_items", "start_execution", "batch_write_item", "update_item")
+"""Calls that change something: half of the faults strike at these."""
 
 
-def scenario_of(seed: int) -> Scenario:
-    """Make the scenario of a seed: always five events or more, two keys or more, and something that goes wrong."""
+def scenario_of(seed: int, events: int = 5) -> Scenario:
+    """Make the scenario of a seed: so many events or more, two keys or more, and something that goes wrong.
+
+    Half of them are of one of three kinds in which faults that matter together come together.
+    """
     chance = random.Random(seed)  # noqa: S311 - reproducible, no secret
+    make = chance.choice((_anything, _anything, _anything, _crowd, _doubled, _hurry))
+    return make(chance, seed, events)
+
+
+def _anything(chance: random.Random, seed: int, events: int) -> Scenario:
     keys = [f"k{number}" for number in range(chance.choice((2, 2, 3, 4)))]
-    records = _records(chance, keys)
+    records = _records(chance, keys, events)
     until_ms = records[-1].at_ms + 20_000
-    many = chance.choice((1, 1, 2, 3, 6))
+    many = chance.choice((1, 1, 2, 3, 6)) * (events // 5)
     return Scenario(
         seed=seed,
         records=records,
-        struck=tuple(
-            Struck(chance.randrange(1, _CALLS * len(records)), chance.choice(list(CallFault))) for _ in range(many)
-        ),
+        struck=tuple(_struck(chance, len(records)) for _ in range(many)),
         happenings=tuple(
-            Happening(chance.randrange(until_ms), chance.choice(list(Trouble)))
-            for _ in range(chance.choice((0, 0, 1, 1, 2)))
+            Happening(chance.choice((0, chance.randrange(until_ms))), chance.choice(list(Trouble)))
+            for _ in range(chance.choice((0, 0, 1, 2, 3)))
         ),
         asked=_asked(chance, keys, until_ms),
+        tempo=chance.choice(list(Tempo)),
         skews_ms=chance.choice((0, 0, 400)),
         index_lag_ms=chance.choice((0, 50, 2_000, 20_000)),
         shards=chance.choice((1, 1, 2)),
@@ -175,12 +198,67 @@ def scenario_of(seed: int) -> Scenario:
     )
 
 
-def _records(chance: random.Random, keys: list[str]) -> tuple[Record, ...]:
+def _crowd(chance: random.Random, seed: int, events: int) -> Scenario:
+    """Make events of few keys come at once, while dispatchers die between their writes."""
+    base = _anything(chance, seed, events)
+    kind = chance.choice(("batch", "batch", "standard"))
+    gaps = (0, 0, 60, 300)
+    records = _retimed(chance, base.records, gaps, lambda record: replace(record, kind=kind))
+    faults = (CallFault.DIES_BEFORE, CallFault.DIES_AFTER, CallFault.THROTTLED)
+    struck = tuple(
+        Struck(chance.randrange(1, 5), chance.choice(faults), chance.choice(("put_item", "batch_write_item")))
+        for _ in range(3)
+    )
+    happenings = (Happening(0, chance.choice((Trouble.SET_ASIDE, Trouble.OVERLAPPING, Trouble.DELIVERED_TWICE))),)
+    return replace(base, records=records, struck=struck, happenings=happenings, slots=10, batch=chance.choice((2, 10)))
+
+
+def _doubled(chance: random.Random, seed: int, events: int) -> Scenario:
+    """Make Express executions start twice while Lambda throttles."""
+    base = _anything(chance, seed, events)
+    doings = (Doing.WELL, Doing.SLOW, Doing.LATE, Doing.FAILS_ONCE)
+    records = tuple(replace(one, kind="express", doing=chance.choice(doings)) for one in base.records)
+    throttled_ms = chance.randrange(500, 6_000)
+    happenings = (Happening(0, Trouble.STARTED_TWICE), Happening(throttled_ms, Trouble.NO_INVOKES))
+    return replace(base, records=records, happenings=happenings)
+
+
+def _hurry(chance: random.Random, seed: int, events: int) -> Scenario:
+    """Make everything late, and its time short."""
+    base = _anything(chance, seed, events)
+    doings = (Doing.SLOW, Doing.LATE, Doing.LATE_ONCE, Doing.FAILS_ONCE, Doing.HANGS_ONCE)
+    records = tuple(replace(one, doing=chance.choice(doings)) for one in base.records)
+    happenings = (*base.happenings, Happening(chance.randrange(8_000), Trouble.THROTTLED_STARTS))
+    asked = tuple(
+        Asked(chance.randrange(1, 1_500), chance.choice((Order.RESUME, Order.SKIP)), key, once_parked=True)
+        for key in sorted({record.key for record in records})
+    )
+    return replace(base, records=records, happenings=happenings, asked=asked, tempo=Tempo.BRISK)
+
+
+def _retimed(
+    chance: random.Random, records: tuple[Record, ...], gaps: tuple[int, ...], change: Callable[[Record], Record]
+) -> tuple[Record, ...]:
+    at_ms, found = 0, []
+    for record in records:
+        at_ms += chance.choice(gaps)
+        found.append(replace(change(record), at_ms=at_ms))
+    return tuple(found)
+
+
+def _struck(chance: random.Random, records: int) -> Struck:
+    if chance.random() < 0.5:
+        return Struck(chance.randrange(1, _CALLS * records), chance.choice(list(CallFault)))
+    return Struck(chance.randrange(1, 2 * records), chance.choice(list(CallFault)), chance.choice(_WRITES))
+
+
+def _records(chance: random.Random, keys: list[str], events: int) -> tuple[Record, ...]:
     at_ms, records = 0, []
-    count = chance.randrange(5, 10)
+    kinds = chance.choice((KINDS, KINDS, ("batch",), ("express",)))
+    count = chance.randrange(events, 2 * events)
     for number in range(count):
         at_ms += chance.choice((0, 0, 5, 200, 4_000))
-        kind = chance.choice(KINDS) if chance.random() < 0.95 else ""
+        kind = chance.choice(kinds) if chance.random() < 0.95 else ""
         key = keys[number] if number < len(keys) else chance.choice(keys)
         records.append(Record(at_ms, key, kind, chance.choice(_DOINGS), sends_again=chance.random() < 0.1))
     return tuple(records)
@@ -190,4 +268,8 @@ def _asked(chance: random.Random, keys: list[str], until_ms: int) -> tuple[Asked
     count = chance.choice((0, 0, 0, 1, 2, 4))
     return tuple(
         Asked(chance.randrange(until_ms * 2), chance.choice(list(Order)), chance.choice(keys)) for _ in range(count)
+    ) + tuple(
+        Asked(chance.randrange(1, 3_000), chance.choice((Order.RESUME, Order.SKIP, Order.RESUME_FRESH)), key, True)
+        for key in keys
+        if chance.random() < 0.25
     )

@@ -35,12 +35,12 @@ from tests.models.expressions import Item
 from tests.models.s3 import S3
 from tests.shell.world import SETTINGS, rests, routes
 from tests.simulator.history import Effect, History, Put, Saved
-from tests.simulator.hub import Hub
+from tests.simulator.hub import Hub, owner
 from tests.simulator.lambdas import Answer, Calls, Client, Failure, Invocation, Lambdas, process_of
 from tests.simulator.scenario import Asked, Doing, Order, Record, Scenario, Trouble
 from tests.simulator.stream import Record as Taken
 from tests.simulator.stream import Stream
-from tests.simulator.workflows import Execution, Workflows
+from tests.simulator.workflows import TIMES, Execution, Workflows
 
 START_MS: Final = 1_700_000_000_000
 WORKER_TIMEOUT_MS: Final = 3_000
@@ -50,7 +50,7 @@ _WHILE_MS: Final = 20_000
 """How long a trouble lasts that lasts for a while."""
 _REST_WITHIN_MS: Final = 3 * 3_600_000
 """Once faults have stopped, everything rests within this, or never will."""
-_ROUTES: Final = routes(run_timeout_s=140)
+_ROUTES: Final = {tempo: routes(run_timeout_s=times.run_ms // 1_000) for tempo, times in TIMES.items()}
 
 
 class NeverRests(Exception):
@@ -87,16 +87,19 @@ class Simulation:
         self.table = Watched(lambda: self.hub.now_ms, self._nature(), checks_limits=False)
         self.table.on_write = self._on_write
         self.lambdas = Lambdas(self.hub, scenario.skews_ms)
-        self.workflows = Workflows(self.hub, self.lambdas, self._on_end, self._late_ms, self._tell)
+        times = TIMES[scenario.tempo]
+        self.workflows = Workflows(self.hub, self.lambdas, times, self._on_end, self._late_ms, self._tell)
+        self.routes = _ROUTES[scenario.tempo]
         self.stream = Stream(
             self.hub, self.lambdas, scenario.batch, scenario.parallel, self._on_acknowledged, self._tell
         )
-        self.calls = Calls(self.hub, {one.call: one.fault for one in scenario.struck}, self._tell)
+        self.calls = Calls(self.hub, scenario.struck, self._tell)
         self._doings: dict[str, Doing] = {}
         self._tries: dict[tuple[str, str], int] = {}
         self._is_calm = self._is_repaired = False
         self._no_watchdog_until_ms = self._lost_until_ms = 0
         self._wakes = 0
+        self._once_parked: dict[str, Asked] = {}
         self._operating = 0
         self.s3 = S3()
         self.s3.create_bucket(Bucket=self.settings.payload_bucket)
@@ -131,7 +134,7 @@ class Simulation:
     def _platform(self, call: Invocation) -> Platform:
         if call.environment.memory is None:
             process = process_of(call, self.hub)
-            call.environment.memory = Platform.build(self.settings, _ROUTES, self._clients.__getitem__, process)
+            call.environment.memory = Platform.build(self.settings, self.routes, self._clients.__getitem__, process)
         platform: Platform = call.environment.memory
         return platform
 
@@ -160,7 +163,7 @@ class Simulation:
         match doing:
             case Doing.HANGS | Doing.HANGS_ONCE:
                 took_ms = 2 * WORKER_TIMEOUT_MS
-            case Doing.SLOW | Doing.LATE_ONCE:
+            case Doing.SLOW | Doing.LATE_ONCE | Doing.LATE:
                 took_ms = max(1, call.remaining_ms() - 150)
             case Doing.KILLED_ONCE:
                 self.hub.after(took_ms // 2, lambda: call.end(Answer(error=Failure.CRASHED), dies=True))
@@ -191,8 +194,11 @@ class Simulation:
             return 0
         for entry in execution.input["events"]:
             event_id = entry.get("event", {}).get("id", "")
-            if self._doings.get(event_id) is Doing.LATE_ONCE and not self._tries.get((event_id, step)):
-                return self.chance.randrange(11_500, 16_000)
+            doing = self._doings.get(event_id)
+            is_first = doing is Doing.LATE_ONCE and not self._tries.get((event_id, step))
+            if is_first or (doing is Doing.LATE and self.chance.random() < 0.6):
+                task_ms = self.workflows.times.task_ms
+                return self.chance.randrange(task_ms - 2_500, task_ms + 2_000)
         return 0
 
     # The world around
@@ -341,9 +347,15 @@ class Simulation:
         if sk == "state" and pk.startswith("key#") and new is not None:
             state = decode_state(key_of(pk), decode_item(new))
             log = tuple(name[6:] for name in self.table.partitions[pk].sort_keys if name.startswith("event#"))
-            self.history.facts.append(Saved(self.hub.now_ms, state, log))
+            self.history.facts.append(Saved(self.hub.now_ms, state, log, *_finisher(state.key)))
+            if state.parked is not None and state.key in self._once_parked:
+                asked = self._once_parked.pop(state.key)
+                self._operating += 1
+                self.hub.after(asked.at_ms, partial(self.hub.spawn, partial(self._operate, asked)))
         elif pk.startswith("deadletter#") and new is not None:
             self.history.dead.add((new["key"]["S"], new["position"]["S"]))
+        elif sk.startswith("step#") and new is not None:
+            self.history.stored.setdefault(f"{key_of(pk)}#{sk.partition('#')[2]}", self.hub.now_ms)
         elif sk.startswith("duplicate#") and new is not None:
             self.history.duplicates.add((key_of(pk), sk.partition("#")[2]))
         elif pk.startswith("quarantine#") and new is not None and old is None:
@@ -384,7 +396,10 @@ class Simulation:
         for happening in scenario.happenings:
             self.hub.after(happening.at_ms, partial(self._trouble, happening.trouble))
         for asked in scenario.asked:
-            self.hub.after(asked.at_ms, partial(self._ask, asked))
+            if asked.once_parked:
+                self._once_parked[asked.key] = asked
+            else:
+                self.hub.after(asked.at_ms, partial(self._ask, asked))
         self.hub.after(self.chance.randrange(_PASS_EVERY_MS), self._pass)
         times = [record.at_ms for record in scenario.records] + [one.at_ms for one in scenario.happenings]
         last_ms = max([*times, *(asked.at_ms for asked in scenario.asked)], default=0)
@@ -458,6 +473,15 @@ class Simulation:
             self._operating -= 1
 
         self.hub.spawn(operate)
+
+
+def _finisher(key: str) -> tuple[int, str]:
+    """Return the attempt and the execution whose sequencer is writing a key, if one of its own is."""
+    call = owner()
+    if not isinstance(call, Invocation) or call.function.name != "sequencer" or call.event["run"]["key"] != key:
+        return 0, ""
+    executions = [step["execution_id"] for step in call.event["steps"] if "execution_id" in step]
+    return call.event["run"]["fence"], executions[0] if executions else ""
 
 
 _MAY_CHANGE: Final = frozenset({"expires_at", "admitted_at_ms"})

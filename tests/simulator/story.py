@@ -21,6 +21,7 @@ def story(scenario: Scenario, history: History, start_ms: int) -> Iterator[str]:
 
 def _terms(scenario: Scenario) -> str:
     parts = [f"{scenario.shards} shards", f"{scenario.slots} slots", f"batches of {scenario.batch}"]
+    parts += [scenario.tempo.value]
     parts += [f"clocks {scenario.skews_ms} ms apart"] if scenario.skews_ms else []
     parts += [f"the index lags {scenario.index_lag_ms} ms at most"] if scenario.index_lag_ms else []
     parts += ["batches and pages are cut short at times"] if scenario.partial else []

@@ -39,7 +39,7 @@ class Record:
         return wire
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
     """What one poller reads: a part of a shard, in order."""
 
@@ -51,6 +51,8 @@ class Lane:
     records: list[Record] = field(default_factory=list)
     is_closed: bool = False
     is_polling: bool = False
+    has_failed: bool = False
+    """Whether the batch at its head was left undone before."""
 
     @property
     def is_through(self) -> bool:
@@ -78,6 +80,8 @@ class Stream:
     overlapping: int = 0
     """Batches whose delivery will be repeated while it is at work."""
     to_set_aside: int = 0
+    deliveries: int = 0
+    """Batches that dispatchers are at work on."""
     has_set_aside: bool = False
 
     def open(self, shards: int) -> None:
@@ -122,8 +126,12 @@ class Stream:
             return
         lane.is_polling = True
         batch = lane.records[: self.batch]
-        if self.to_set_aside and len(batch) > 1:
+        is_alone = self.deliveries == 0  # the mapping gives a record up when no dispatcher can be writing it any more
+        if self.to_set_aside and is_alone and (lane.has_failed or self.hub.chance.random() < 0.3):
             self._set_aside(lane, batch)
+            if not batch:
+                self._go_on(lane, undone=False)
+                return
         if self.overlapping:
             self.overlapping -= 1
             self.tell(f"records {_numbers(batch)} are delivered again while they are worked on")
@@ -135,16 +143,17 @@ class Stream:
         event = {"Records": [record.on_wire() for record in batch]}
 
         def hear(answer: Answer) -> None:
+            self.deliveries -= 1
             if answer.error:
                 then(batch[0].number)
                 return
             failures = answer.value["batchItemFailures"]
             then(int(failures[0]["itemIdentifier"]) if failures else 0)
 
+        self.deliveries += 1
         self.lambdas.invoke("dispatcher", event, hear)
 
     def _taken(self, lane: Lane, batch: list[Record], undone: int) -> None:
-        lane.is_polling = False
         if self.twice:
             self.twice -= 1
             self.tell(f"records {_numbers(batch)} are delivered once more")
@@ -154,6 +163,11 @@ class Stream:
                 break
             lane.records.remove(record)
             self.on_acknowledged(record)
+        self._go_on(lane, undone=bool(undone))
+
+    def _go_on(self, lane: Lane, *, undone: bool) -> None:
+        """Poll what may be read now: the lane itself, or its children once it is through."""
+        lane.is_polling, lane.has_failed = False, undone
         delay_ms = self.hub.chance.randrange(_RETRY_MS) if undone else 0
         for other in self.lanes:
             if other is lane or (lane.is_through and lane in other.before):

@@ -17,6 +17,7 @@ from greenlet import getcurrent
 from tests.models.dynamodb import refusal
 from tests.simulator.hub import Hub, Killed
 from tests.simulator.lambdas import Answer, Lambdas
+from tests.simulator.scenario import Tempo
 
 MACHINES: Final = Path(__file__).parents[2] / "statemachines"
 PREFIX: Final = "arn:aws:states:us-east-1:123456789012:stateMachine:keyturn-"
@@ -25,7 +26,30 @@ STEPS: Final = ("inventory", "payment")
 _DEFINITION: Final = json.loads((MACHINES / "order.asl.json").read_text())
 _WORK: Final = _DEFINITION["States"]["Work"]["Branches"][0]["States"]["Inventory"]
 _SEQUENCE: Final = _DEFINITION["States"]["Sequence"]
-EXECUTION_TIMEOUT_MS: Final = _DEFINITION["TimeoutSeconds"] * 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long things may take; they nest: a worker's Lambda < a task < an execution < a run."""
+
+    task_ms: int
+    sequence_ms: int
+    execution_ms: int
+    run_ms: int
+
+
+TIMES: Final = {
+    Tempo.SAMPLE: Times(
+        task_ms=_WORK["TimeoutSeconds"] * 1_000,
+        sequence_ms=_SEQUENCE["TimeoutSeconds"] * 1_000,
+        execution_ms=_DEFINITION["TimeoutSeconds"] * 1_000,
+        run_ms=140_000,
+    ),
+    Tempo.BRISK: Times(task_ms=5_000, sequence_ms=11_000, execution_ms=18_000, run_ms=20_000),
+}
+
+RETRIES: list[dict[str, Any]] = _WORK["Retry"]
+"""When a step's task is tried again, as the state machine has it."""
 
 
 @dataclass(slots=True)
@@ -57,6 +81,7 @@ class Workflows:
 
     hub: Hub
     lambdas: Lambdas
+    times: Times
     on_end: Callable[[Execution], None]
     """Told of every execution that fails, times out or is aborted."""
     late_ms: Callable[[str, Execution], int]
@@ -65,8 +90,6 @@ class Workflows:
     executions: list[Execution] = field(default_factory=list)
     throttled_until_ms: int = 0
     doubled_until_ms: int = 0
-    retries: list[dict[str, Any]] = field(default_factory=lambda: list(_WORK["Retry"]))
-    """When a step's task is tried again, as the state machine has it."""
 
     @property
     def running(self) -> list[Execution]:
@@ -87,7 +110,8 @@ class Workflows:
         self._start(machine, call["name"], document)
         if not machine.endswith("-standard") and self.hub.now_ms < self.doubled_until_ms:
             self.tell(f"{call['name']} starts twice")
-            self._start(machine, call["name"], document)
+            delay_ms = self.hub.chance.choice((1, 200, 1_500, 4_000))
+            self.hub.after(delay_ms, lambda: self._start(machine, call["name"], json.loads(call["input"])))
         return {}
 
     def stop_execution(self, **call: Any) -> dict[str, Any]:
@@ -131,7 +155,7 @@ class Workflows:
             self.hub.spawn(lambda: self._replay(execution), execution)
             return
         self.hub.spawn(lambda: self._run(execution), execution)
-        self.hub.after(EXECUTION_TIMEOUT_MS, lambda: self._end(execution, "TIMED_OUT"))
+        self.hub.after(self.times.execution_ms, lambda: self._end(execution, "TIMED_OUT"))
 
     def _end(self, execution: Execution, status: str) -> None:
         if execution.status != "RUNNING":
@@ -148,7 +172,7 @@ class Workflows:
         payload = {"run": execution.input["run"], "steps": answers}
         tries = 1 + _SEQUENCE["Retry"][0]["MaxAttempts"]
         for _ in range(tries):
-            answer = self._task(execution, "sequencer", payload, _SEQUENCE["TimeoutSeconds"] * 1_000)
+            answer = self._task(execution, "sequencer", payload, self.times.sequence_ms)
             if not answer.error:
                 self._end(execution, "SUCCEEDED")
                 return
@@ -158,15 +182,15 @@ class Workflows:
     def _step(self, execution: Execution, step: str) -> dict[str, Any]:
         """Run a branch: its task, with the retries that the state machine grants, and its Catch."""
         payload = {"step": step, "execution_id": execution.execution_id, **execution.input}
-        tried = [0] * len(self.retries)
+        tried = [0] * len(RETRIES)
         while True:
             late_ms = self.late_ms(step, execution)
-            answer = self._task(execution, "worker", payload, _WORK["TimeoutSeconds"] * 1_000, late_ms)
+            answer = self._task(execution, "worker", payload, self.times.task_ms, late_ms)
             if not answer.error:
                 result: dict[str, Any] = answer.value
                 return result
-            place = next((at for at, one in enumerate(self.retries) if answer.error in one["ErrorEquals"]), None)
-            if place is None or tried[place] == self.retries[place]["MaxAttempts"]:
+            place = next((at for at, one in enumerate(RETRIES) if answer.error in one["ErrorEquals"]), None)
+            if place is None or tried[place] == RETRIES[place]["MaxAttempts"]:
                 error = {"Error": answer.error, "Cause": answer.cause}
                 return {"step": step, "execution_id": execution.execution_id, "error": error}
             tried[place] += 1

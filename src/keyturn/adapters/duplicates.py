@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyturn.adapters.keys import partition
-from keyturn.adapters.table import Table, reading
+from keyturn.adapters.table import Item, Table, reading
 from keyturn.core.positions import Position
 
 _ID: Final = "id#"
@@ -37,19 +37,21 @@ class DuplicateIndex:
             return {wanted[place]: Position(item["position"]) for place, item in found.items()}
 
     def remember(self, events: Iterable[Identified], now_ms: int) -> None:
-        """Note where identities came first. Only for events that stand in the log: a known identity stands for one."""
+        """Note where identities came first."""
+        self.table.put_many(self.items(events, now_ms))
+
+    def items(self, events: Iterable[Identified], now_ms: int) -> list[Item]:
+        """Return the items that note where identities came first."""
         expires_at = now_ms // 1000 + self.window_s
-        self.table.put_many(
-            [
-                {
-                    "pk": partition(event.key),
-                    "sk": _ID + event.identity,
-                    "position": event.position,
-                    "expires_at": expires_at,
-                }
-                for event in events
-            ]
-        )
+        return [
+            {
+                "pk": partition(event.key),
+                "sk": _ID + event.identity,
+                "position": event.position,
+                "expires_at": expires_at,
+            }
+            for event in events
+        ]
 
     def record(self, event: Identified, first: Position, now_ms: int) -> bool:
         """Record that an event came again; False when this very record was recorded before."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final
 
 from keyturn.adapters.keys import key_of, partition
@@ -22,12 +23,15 @@ class EventLog:
     table: Table
     retention_s: int
 
-    def write(self, entries: Iterable[tuple[str, LogEntry]], now_ms: int) -> None:
-        """Write (key, entry) pairs; writing one again is harmless. Raises Throttled when some may not be written."""
+    def write(self, entries: Iterable[tuple[str, LogEntry]], now_ms: int, beside: Sequence[Item] = ()) -> None:
+        """Write (key, entry) pairs, in the same calls as what belongs `beside` them.
+
+        Writing one again is harmless. Raises Throttled when some may not be written.
+        """
         expires_at = now_ms // 1000 + self.retention_s
-        self.table.put_many(
-            [_encode(key, entry) | {"admitted_at_ms": now_ms, "expires_at": expires_at} for key, entry in entries]
-        )
+        items = [_encode(key, entry) | {"admitted_at_ms": now_ms, "expires_at": expires_at} for key, entry in entries]
+        together = (item for pair in zip_longest(items, beside) for item in pair)
+        self.table.put_many([item for item in together if item is not None])
 
     def present(self, places: Iterable[tuple[str, Position]]) -> set[tuple[str, Position]]:
         """Tell which (key, position) pairs are in the log."""

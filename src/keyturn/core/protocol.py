@@ -476,7 +476,11 @@ def _go_on(state: KeyState, following: ask.Next | None, now_ms: int, rules: Rule
 
 
 def _rest(state: KeyState) -> Transition:
-    """Let a key be idle. What was admitted and never came up in a slice isn't in the log any more: told once."""
+    """Let a key be idle. What was admitted and never came up in a slice isn't in the log any more: told once.
+
+    More may have been finished than was counted as admitted: an event whose dispatcher died before it admitted it, and
+    which was admitted with a later one.
+    """
     missing = max(0, state.admitted - state.finished)
     idle = replace(
         state,
@@ -485,6 +489,7 @@ def _rest(state: KeyState) -> Transition:
         held_route="",
         turn=0,
         release=NO_RELEASE,
+        admitted=max(state.admitted, state.finished),
         finished=state.finished + missing,
         missing=state.missing + missing,
     )

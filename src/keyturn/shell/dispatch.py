@@ -1,8 +1,8 @@
 """The dispatcher's work: a batch of stream records becomes log entries, quarantine, and claimed runs.
 
 The order of the writes is what makes a crash between any two of them harmless:
-log entries -> archive -> identities -> key states (admit, claim) -> executions. A redelivery finds each half-way state
-and goes on from there; what it finds done it leaves alone.
+log entries with their identities -> archive -> key states (admit, claim) -> executions. A redelivery finds each
+half-way state and goes on from there; what it finds done it leaves alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from keyturn.adapters.duplicates import Identified
 from keyturn.adapters.records import read_records
 from keyturn.core import commands as ask
 from keyturn.core.event import Admissible, Reason, Rejection
-from keyturn.core.positions import sequence_number_of
+from keyturn.core.positions import Position, sequence_number_of
 from keyturn.core.sorting import Sorted, sort_events, split_old
 from keyturn.core.state import KeyState, Phase
 from keyturn.errors import StoreError
@@ -89,18 +89,30 @@ def _sort(platform: Platform, events: Sequence[Admissible]) -> list[_Work]:
     for event in events:
         by_key.setdefault(event.key, []).append(event)
     states = platform.keys.load_many(by_key)
-    first_positions = platform.duplicates.first_positions(map(_identified, events))
+    first_positions = _first_positions(platform, events)
     in_order = {key: sort_events(states[key], group, first_positions) for key, group in by_key.items()}
     in_log = platform.log.present((event.key, event.position) for found in in_order.values() for event in found.old)
     return [_Work(states[key], found, *split_old(found.old, in_log)) for key, found in in_order.items()]
 
 
+def _first_positions(platform: Platform, events: Sequence[Admissible]) -> dict[tuple[str, str], Position]:
+    """Tell where known identities came first: those that stand for an event in the log.
+
+    Log entry and identity are written in one call, but not as one: whoever wrote it may have died with half of it done.
+    """
+    known = platform.duplicates.first_positions(map(_identified, events))
+    own = {(event.key, event.position) for event in events}
+    elsewhere = {(key, first) for (key, _), first in known.items()} - own
+    in_log = platform.log.present(elsewhere) if elsewhere else set()
+    return {(key, name): first for (key, name), first in known.items() if (key, first) in in_log | own}
+
+
 def _write_log(platform: Platform, works: Sequence[_Work]) -> None:
     new = [event for work in works for event in work.sorted.new]
     now_ms = platform.clock()
-    platform.log.write(((event.key, as_entry(platform, as_archived(event))) for event in new), now_ms)
+    entries = ((event.key, as_entry(platform, as_archived(event))) for event in new)
+    platform.log.write(entries, now_ms, platform.duplicates.items(map(_identified, new), now_ms))
     _archive(platform, new)
-    platform.duplicates.remember(map(_identified, new), now_ms)
 
 
 def _archive(platform: Platform, events: Sequence[Admissible]) -> None:
