@@ -303,9 +303,9 @@ def names_start_over() -> AbstractContextManager[Any]:
     """Start every attempt of a key under one execution name."""
     standing = Executions.start
 
-    def start(executions: Executions, run: Any, execution_input: str) -> None:
+    def start(executions: Executions, run: Any, *rest: Any) -> None:
         name, _, _ = run.execution_name.rpartition("-")
-        standing(executions, replace(run, execution_name=f"{name}-0"), execution_input)
+        standing(executions, replace(run, execution_name=f"{name}-0"), *rest)
 
     return patch.object(Executions, "start", start)
 

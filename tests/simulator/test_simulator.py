@@ -18,6 +18,7 @@ from tests.simulator.story import story
 
 HERE = Path(__file__).parent
 REGRESSIONS = sorted((HERE / "regressions").glob("*.json"))
+HISTORIES_MAX = 300
 PIECES = [range(start, start + 50) for start in range(1, 401, 50)]
 
 
@@ -50,9 +51,13 @@ def test_every_history_has_enough_in_it(seed: int) -> None:
     assert len(scenario.struck) + scenario.troubles >= 1
 
 
-def caught_by(scenarios: list[Scenario]) -> Outcome | None:
-    """Return the first scenario that breaks a promise."""
-    return next((outcome for outcome in map(outcome_of, scenarios) if outcome.broken), None)
+def caught_by(scenario: Scenario) -> Outcome | None:
+    """Return the first of many histories of one scenario that breaks a promise: what it leaves open, its seed decides.
+
+    Many, since a change of the product that makes one call more or less leads the same seed elsewhere.
+    """
+    histories = (outcome_of(replace(scenario, seed=scenario.seed + number)) for number in range(HISTORIES_MAX))
+    return next((outcome for outcome in histories if outcome.broken), None)
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
@@ -60,7 +65,7 @@ def test_a_broken_protocol_is_found_out(name: str) -> None:
     """Each mutation takes one safeguard away; some seed below shows the harm that it kept away."""
     found = HERE / "caught" / f"{name}.json"
     with MUTATIONS[name]():
-        outcome = caught_by([from_json(found.read_text())])
+        outcome = caught_by(from_json(found.read_text()))
     assert outcome is not None, f"{name} is not found out: python -m tests.simulator --mutation {name} --save {found}"
     assert not outcome_of(outcome.scenario).broken, "the same history is fine with the safeguard"
 
