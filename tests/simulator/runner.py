@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -47,13 +48,13 @@ class Outcome:
 
 def outcome_of(scenario: Scenario) -> Outcome:
     """Simulate a scenario and check it."""
-    telemetry.logger().setLevel(logging.CRITICAL)  # a million events' lines would be most of the work
     simulation = Simulation(scenario)
-    try:
-        simulation.run()
-        broken = broken_promises(simulation)
-    except NeverRests as error:
-        broken = [f"drained: {error}"]
+    with _without_logs():
+        try:
+            simulation.run()
+            broken = broken_promises(simulation)
+        except NeverRests as error:
+            broken = [f"drained: {error}"]
     return Outcome(
         scenario=scenario,
         history=simulation.history,
@@ -62,6 +63,18 @@ def outcome_of(scenario: Scenario) -> Outcome:
         calls=simulation.calls.made[""],
         struck=len(scenario.struck) - len(simulation.calls.struck),
     )
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Write no log line: those of a million events would be most of the work."""
+    logger = telemetry.logger()
+    level = logger.log_level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def shrunk(failed: Outcome) -> Outcome:
