@@ -87,6 +87,7 @@ class Workflows:
     late_ms: Callable[[str, Execution], int]
     """How late a step's Lambda begins."""
     tell: Callable[[str], None]
+    steps: tuple[str, ...] = STEPS
     executions: list[Execution] = field(default_factory=list)
     throttled_until_ms: int = 0
     doubled_until_ms: int = 0
@@ -127,7 +128,8 @@ class Workflows:
         """Tell how the workflow is defined."""
         states = {"Type": "Task", "Parameters": {"Payload": {"step": ""}}, "End": True}
         branches = [
-            {"StartAt": step, "States": {step: states | {"Parameters": {"Payload": {"step": step}}}}} for step in STEPS
+            {"StartAt": step, "States": {step: states | {"Parameters": {"Payload": {"step": step}}}}}
+            for step in self.steps
         ]
         work = {"Type": "Parallel", "Branches": branches, "Next": "Sequence"}
         return {"definition": json.dumps({"StartAt": "Work", "States": {"Work": work, "Sequence": states}})}
@@ -168,7 +170,7 @@ class Workflows:
     # The workflows
 
     def _run(self, execution: Execution) -> None:
-        answers = self.hub.side_by_side(len(STEPS), lambda step: self._step(execution, step), STEPS)
+        answers = self.hub.side_by_side(len(self.steps), lambda step: self._step(execution, step), self.steps)
         payload = {"run": execution.input["run"], "steps": answers}
         tries = 1 + _SEQUENCE["Retry"][0]["MaxAttempts"]
         for _ in range(tries):
