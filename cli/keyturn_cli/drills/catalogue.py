@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from keyturn_cli.drills.deploys import BAD_DEPLOY
 from keyturn_cli.drills.drill import Drill
 from keyturn_cli.drills.load import HOT_KEY, OUTAGE
 from keyturn_cli.drills.lost import LOST_FINISH, LOST_START, THROTTLED
@@ -27,6 +28,7 @@ DRILLS: Final[tuple[Drill, ...]] = (
     OUTAGE,
     RESHARD,
     WATCHDOG_OFF,
+    BAD_DEPLOY,
     ENGINE_RESTART,
 )
 

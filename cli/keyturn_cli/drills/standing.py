@@ -26,6 +26,8 @@ class StackStanding:
     open_shards: int
     holds: tuple[str, ...]
     """Routes that a person holds, and breakers that aren't closed."""
+    release: int
+    """The stable release; 0 if none was published."""
     endpoints: Mapping[str, str]
     """Functions that were told where to reach AWS."""
 
@@ -47,6 +49,7 @@ def stack_standing(target: Target) -> StackStanding:
         schedules={name: schedule(target, name)["State"] for name in schedules(target)},
         open_shards=len(open_shards(target)),
         holds=holds + breakers,
+        release=controls.rollout.stable,
         endpoints={name: url for name, url in endpoints.items() if url},
     )
 

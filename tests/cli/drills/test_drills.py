@@ -30,7 +30,7 @@ from keyturn.core.state import KeyState, Phase
 from tests.cli.fakes import state
 
 PLACE = Place("drill-0", "0001-1-000000")
-STANDING = StackStanding({"watchdog": "ENABLED"}, 2, (), {})
+STANDING = StackStanding({"watchdog": "ENABLED"}, 2, (), 0, {})
 DRILL = Drill(name="nothing", does="Nothing.", promises="Nothing.", inject=lambda _ground: None)
 
 
@@ -76,6 +76,7 @@ def test_a_key_that_is_not_drained_fails_its_drill() -> None:
         replace(STANDING, schedules={"watchdog": "DISABLED"}),
         replace(STANDING, open_shards=3),
         replace(STANDING, holds=("route order-paid",)),
+        replace(STANDING, release=1),
         replace(STANDING, endpoints={"sequencer": "http://127.0.0.1:1"}),
     ],
 )
