@@ -29,12 +29,13 @@ _CANARY: Final = Canary(0, WHOLE // 2, 0)
 _ENDED_MIN: Final = 3
 _FAILED_PERCENT: Final = 50
 _WORKER: Final = "payment"
-_BUG: Final = """
+_TOLD: Final = "a drill: this version has a bug"
+_BUG: Final = f"""
 from keyturn import Permanent, worker
 
 @worker
 def handler(event, step):
-    raise Permanent("a drill: this version has a bug")
+    raise Permanent("{_TOLD}")
 """
 
 
@@ -135,10 +136,10 @@ def _forget(ground: Ground, rollout: Rollout) -> None:
 
 def _the_good_version_did_all(ground: Ground, facts: Facts) -> Sequence[Check]:
     """Whether some keys met the bad version, and only those of its share."""
-    failed = {attempt.key for attempt in facts.attempts if attempt.outcome == "failed"}
-    strays = failed - ground.notes["tries"]
-    told = f"{len(failed)} keys failed on it, {len(strays)} of them outside its share; all are done"
-    return [Check("a canary's keys only met it", bool(failed) and not strays, (told,))]
+    met = {attempt.key for attempt in facts.attempts if _TOLD in attempt.reason}
+    strays = met - ground.notes["tries"]
+    told = f"{len(met)} keys met it, {len(strays)} of them outside its share; all are done"
+    return [Check("a canary's keys only met it", bool(met) and not strays, (told,))]
 
 
 BAD_DEPLOY: Final = Drill(
