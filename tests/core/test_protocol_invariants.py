@@ -6,6 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from keyturn.core import commands as ask
 from keyturn.core.positions import Position
+from keyturn.core.rollout import WHOLE
 from keyturn.core.route import Exhaustion, Kind
 from keyturn.core.state import KeyState, Phase, Span, violations
 from keyturn.core.task import Permission, Task, TaskEvent, permission
@@ -65,6 +66,10 @@ class Protocol(RuleBasedStateMachine):
     def an_event_arrives(self, key: str, has_slot: bool, loses_actions: bool) -> None:
         self.world.produce(key)
         self.world.admit(key, has_slot=has_slot, loses_actions=loses_actions)
+
+    @rule(what=st.sampled_from(("publish", "try", "try", "promote", "roll back")), share=st.integers(1, WHOLE))
+    def the_releases_change(self, what: str, share: int) -> None:
+        self.world.change_releases(what, share)
 
     @rule(key=keys)
     def a_dispatcher_dies_between_log_and_admit(self, key: str) -> None:

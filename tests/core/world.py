@@ -7,6 +7,7 @@ without the protocol's help, and held against it after every change.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -15,9 +16,20 @@ from keyturn.core.actions import Action, DivertPending, RecordDeadLetter, StartR
 from keyturn.core.log_entry import execution_input
 from keyturn.core.positions import Position, position
 from keyturn.core.protocol import Rules, Transition, transition
+from keyturn.core.rollout import (
+    NO_RELEASE,
+    NOTHING_PUBLISHED,
+    Canary,
+    begun,
+    promoted,
+    published,
+    rolled_back,
+    tried,
+)
 from keyturn.core.route import Backoff, Batch, Exhaustion, Kind, Route
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase, Replay, Run, Slice, passed, rewound, to_run, violations
+from keyturn.errors import CannotOperate
 
 WORKER_TIMEOUT_MS = 3_000
 RUN_TIMEOUT_MS = 20_000
@@ -125,6 +137,7 @@ class World:
         self.route = the_route
         self.is_route_held = False
         self.has_route = True
+        self.rollout = NOTHING_PUBLISHED
         self.keys = {key: Key(KeyState(key)) for key in keys}
         self.executions: list[Execution] = []
         self.effects: list[Effect] = []
@@ -162,11 +175,33 @@ class World:
         if decided.fence == loaded.fence:
             return
         assert decided.fence == loaded.fence + 1
+        self._check_release(loaded, command, decided)
         assert decided.hold is None, f"a held key started a run: {command}"
         assert not self.is_route_held, f"a run of a held route was started: {command}"
         # The clock that told the time to wait for may have been ahead of this one; its margin covers that.
         earliest_ms = max(loaded.not_before_ms, decided.not_before_ms) - 2 * SKEW_MS
         assert now_ms >= earliest_ms, f"a run was started too early: {command}"
+
+    def _check_release(self, loaded: KeyState, command: ask.Command, decided: KeyState) -> None:
+        """A key that isn't idle stays on its release, unless that was rolled back; nothing begins on one that was."""
+        stays = loaded.release in {decided.release, NO_RELEASE}
+        must_leave = self.rollout.has_rolled_back(loaded.release)
+        assert stays or must_leave or isinstance(command, ask.Skip), f"{loaded} changed its release: {command}"
+        assert not self.rollout.has_rolled_back(decided.release), f"began on a rolled back release: {command}"
+
+    def change_releases(self, what: str, share: int) -> None:
+        """Do something with releases that fits, or nothing."""
+        with suppress(CannotOperate):
+            match what:
+                case "publish":
+                    next_one = begun(self.rollout)
+                    self.rollout = published(next_one, next_one.last, {}, self.now_ms)
+                case "try":
+                    self.rollout = tried(self.rollout, Canary(self.rollout.last, share, self.now_ms))
+                case "promote":
+                    self.rollout = promoted(self.rollout, None, self.now_ms)
+                case _:
+                    self.rollout = rolled_back(self.rollout, None, self.now_ms)
 
     def _note(self, held: Key, loaded: KeyState, command: ask.Command, decided: Transition) -> None:
         """Keep the agenda as the command says, then hold it against what the key's state says."""
@@ -309,7 +344,7 @@ class World:
 
     def _next(self, cut: Slice, *, has_slot: bool) -> ask.Next:
         is_held = self.is_route_held and self.has_route
-        return ask.Next(cut, self.route if self.has_route else None, has_slot and not is_held, is_held)
+        return ask.Next(cut, self.route if self.has_route else None, has_slot and not is_held, is_held, self.rollout)
 
     def next_after(self, state: KeyState, done: Slice, *, has_slot: bool) -> ask.Next | None:
         """Return what a key would run once `done` has passed."""

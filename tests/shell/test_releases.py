@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
@@ -244,10 +245,12 @@ def test_an_alarm_rolls_the_canary_back() -> None:
     world = ReleasedWorld()
     world.ask("release-canary", number=2, **HALF)
 
-    def alarm(state: str) -> Mapping[str, Any]:
+    def alarm(state: str, ago_s: int = 0) -> Mapping[str, Any]:
+        at = datetime.fromtimestamp(world.now_ms // 1_000 - ago_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         detail = {"alarmName": "keyturn-canary-failed", "state": {"value": state}}
-        return {"detail-type": "CloudWatch Alarm State Change", "detail": detail}
+        return {"detail-type": "CloudWatch Alarm State Change", "time": at, "detail": detail}
 
+    assert world.ask_watchdog(alarm("ALARM", ago_s=60))["status"] == "the canary was begun after the alarm"
     assert world.ask_watchdog(alarm("OK"))["status"] == "no canary to roll back"
     assert world.ask_watchdog(alarm("ALARM")) == {"status": "rolled back", "release": 2}
     assert world.ask_watchdog(alarm("ALARM"))["status"] == "no canary to roll back"

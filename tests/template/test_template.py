@@ -321,6 +321,17 @@ def test_every_alarm_is_named_by_its_stack_and_says_what_is_wrong() -> None:
     assert all(alarm["Condition"] == "HasAlarms" for alarm in alarms)
 
 
+def test_an_alarm_of_the_canary_reaches_what_rolls_it_back() -> None:
+    """The rule knows alarms by the beginning of their names: a renamed one would roll nothing back any more."""
+    rules = [rule["Properties"]["EventPattern"] for rule in resources(transformed(), "AWS::Events::Rule").values()]
+    (pattern,) = [one for one in rules if one["source"] == ["aws.cloudwatch"]]
+    prefix = pattern["resources"][0]["prefix"]["Fn::Sub"].rpartition(":alarm:")[2]
+    alarms = resources(source(), "AWS::CloudWatch::Alarm")
+    found = [name for name, one in alarms.items() if one["Properties"]["AlarmName"]["Fn::Sub"].startswith(prefix)]
+    assert found == ["CanaryFailedAlarm"]
+    assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
+
+
 def test_alarms_watch_metrics_that_are_sent() -> None:
     """A metric that was renamed in the code would leave its alarm silent for ever."""
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "keyturn").rglob("*.py"))

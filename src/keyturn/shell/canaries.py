@@ -4,6 +4,7 @@ A run that is on no canary costs nothing here: what it is on was read with the c
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from keyturn.adapters import telemetry
@@ -15,6 +16,8 @@ from keyturn.shell.releases import promote, roll_back
 
 ITSELF: Final = "keyturn"
 """Who does what nobody asked for."""
+
+_SECOND_MS: Final = 1_000
 
 
 def count_attempt(platform: Platform, release: int, *, has_succeeded: bool) -> None:
@@ -45,6 +48,8 @@ def roll_back_alarmed(platform: Platform, event: Mapping[str, Any]) -> dict[str,
     canary = platform.controls.read().rollout.canary if state == "ALARM" else None
     if canary is None:
         return {"status": "no canary to roll back"}
+    if _time_of(event, platform.clock()) < canary.since_ms - platform.settings.rules.clock_margin_ms:
+        return {"status": "the canary was begun after the alarm"}
     _roll_back(platform, canary, f"alarm {name}")
     return {"status": "rolled back", "release": canary.number}
 
@@ -55,6 +60,14 @@ def _alarm_in(event: Mapping[str, Any]) -> tuple[str, str]:
         return str(event["detail"]["alarmName"]), str(event["detail"]["state"]["value"])
     except (KeyError, TypeError):
         return "", ""
+
+
+def _time_of(event: Mapping[str, Any], otherwise_ms: int) -> float:
+    """Return when an event came about, to the second that EventBridge tells."""
+    try:
+        return datetime.fromisoformat(event["time"]).timestamp() * 1_000 + _SECOND_MS
+    except (KeyError, TypeError, ValueError):
+        return otherwise_ms
 
 
 def _decide(platform: Platform, canary: Canary, health: Health) -> None:

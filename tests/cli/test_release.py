@@ -1,0 +1,183 @@
+"""`keyturn release`: what its words mean, and how releases are told."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+from keyturn_cli.app import app
+from keyturn_cli.errors import Refused
+from keyturn_cli.publishing import Deployed, deployed, publish_versions
+from keyturn_cli.release import _promotion
+from keyturn_cli.release_text import list_document, list_lines, percent, rollout_document, rollout_rows, state_of
+from typer.testing import CliRunner
+
+from keyturn.adapters.rollouts import ReleaseRecord
+from keyturn.core.rollout import (
+    NOTHING_PUBLISHED,
+    Canary,
+    Health,
+    Rollout,
+    begun,
+    promoted,
+    published,
+    rolled_back,
+    tried,
+)
+
+NOW_MS = 1_700_000_000_000
+
+
+def releases(count: int) -> Rollout:
+    """That many published releases, the first one stable."""
+    rollout = NOTHING_PUBLISHED
+    for number in range(1, count + 1):
+        rollout = published(begun(rollout), number, {"order-standard": number}, NOW_MS)
+    return rollout
+
+
+def record(number: int, *done: str) -> ReleaseRecord:
+    """A release with what was done with it."""
+    story = [{"done": one, "by": "sam", "reason": "why\nnot", "at_ms": NOW_MS} for one in ("Publish", *done)]
+    return ReleaseRecord(number, {"order-standard": f"arn:{number}"}, {"payment": f"arn:payment:{number}"}, story)
+
+
+TRYING = tried(releases(2), Canary(2, 3_000, NOW_MS))
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["k1"], "held"),
+        (["--route", "paid"], "held"),
+        (["--everything"], "held"),
+        (["--", "list"], "held"),
+        (["held", "publish"], "held"),
+        (["publish"], "publish"),
+        (["canary"], "canary"),
+    ],
+)
+def test_what_is_no_command_is_the_subject_of_a_hold(words: list[str], command: str) -> None:
+    """`keyturn release KEY` is older than releases, and ends a hold as it always did."""
+    done = CliRunner().invoke(app, ["release", *words])
+    assert f"release {command} " in done.output, done.output
+    assert "Missing option '--reason'" in done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("", {}),
+        ("200", {"promote_after_runs": 200}),
+        ("30m", {"promote_after_ms": 1_800_000}),
+        ("2h", {"promote_after_ms": 7_200_000}),
+    ],
+)
+def test_a_promotion_is_asked_for_by_runs_or_by_time(text: str, rules: dict[str, int]) -> None:
+    assert _promotion(text) == rules
+
+
+@pytest.mark.parametrize("text", ["0", "0m", "-5", "soon", "5w", "1.5h"])
+def test_a_promotion_that_means_nothing_is_a_usage_error(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="neither a number of runs"):
+        _promotion(text)
+
+
+def test_a_release_is_told_by_what_it_is_now() -> None:
+    """Stable, tried, taken back, stable before, or only published."""
+    rollout = tried(promoted(rolled_back(tried(releases(5), Canary(2, 1, 0)), None, 0), 3, 0), Canary(4, 50, 0))
+    assert [state_of(rollout, number) for number in range(1, 6)] == [
+        "earlier",
+        "rolled back",
+        "stable",
+        "canary, 0.5 % of the keys",
+        "published",
+    ]
+    assert (percent(10_000), percent(1)) == ("100 %", "0.01 %")
+
+
+def test_the_list_says_what_was_done_last_by_whom_and_why_a_line_each() -> None:
+    """And of the canary how it does."""
+    lines = [line.text for line in list_lines(TRYING, [record(2, "Canary"), record(1)], Health(9, 1), NOW_MS)]
+    assert "canary, 30 % of the keys" in lines[0]
+    assert "1 of 10 attempts failed" in lines[0]
+    assert "by sam: why not" in lines[1]
+    assert len(lines) == 2
+    (none,) = list_lines(NOTHING_PUBLISHED, [], None, NOW_MS)
+    assert none.text == "No release is published: runs take what was deployed last."
+
+
+def test_status_shows_stable_canary_and_what_is_being_taken_back() -> None:
+    rows = [" ".join(row) for row in rollout_rows(TRYING, None, NOW_MS)]
+    assert rows[0].startswith("release 1 stable")
+    assert rows[1].endswith("no attempt ended yet")
+    (_, back) = rollout_rows(rolled_back(TRYING, None, NOW_MS), None, NOW_MS)
+    assert back[-1] == "its parked keys go on"
+    assert list(rollout_rows(NOTHING_PUBLISHED, None, NOW_MS)) == []
+
+
+def test_programs_get_the_same() -> None:
+    document = list_document(TRYING, [record(2)], Health(1, 0))
+    assert (document["stable"], document["canary"]["share_percent"], document["canary"]["succeeded"]) == (1, 30, 1)
+    assert document["releases"][0]["state"] == "canary, 30 % of the keys"
+    assert rollout_document(NOTHING_PUBLISHED, None) == {"stable": None, "canary": None}
+
+
+class Aws:
+    """CloudFormation, Lambda and Step Functions, as far as publishing asks them."""
+
+    stack_name = "keyturn"
+
+    def __init__(self, *resources: tuple[str, str], status: str = "UPDATE_COMPLETE") -> None:
+        self.resources, self.status, self.aliases = resources, status, dict[str, str]()
+
+    def client(self, _service: str) -> Aws:
+        return self
+
+    def describe_stacks(self, **_call: str) -> object:
+        return {"Stacks": [{"StackStatus": self.status}]}
+
+    def get_paginator(self, _name: str) -> Aws:
+        return self
+
+    def paginate(self, **_call: str) -> object:
+        found = [{"ResourceType": kind, "PhysicalResourceId": name} for kind, name in self.resources]
+        return [{"StackResourceSummaries": found[:1]}, {"StackResourceSummaries": found[1:]}]
+
+    def publish_version(self, **call: str) -> object:
+        return {"Version": "7", **call}
+
+    def create_alias(self, **call: str) -> object:
+        self.aliases[call["FunctionName"]] = f"{call['Name']} -> {call['FunctionVersion']}"
+        return {}
+
+    def publish_state_machine_version(self, **call: str) -> object:
+        return {"stateMachineVersionArn": f"{call['stateMachineArn']}:3"}
+
+
+MACHINE = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-order-standard")
+REPLAYS = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-replay-standard")
+PLATFORM = ("AWS::Lambda::Function", "keyturn-dispatcher")
+WORKER = ("AWS::Lambda::Alias", "arn:lambda:function:keyturn-payment:live")
+
+
+def test_what_is_published_is_the_runs_workflows_and_their_workers() -> None:
+    """Not what drives replays, nor the platform: those change with the deploy itself."""
+    aws = Aws(MACHINE, REPLAYS, PLATFORM, WORKER)
+    found = deployed(aws)  # type: ignore[arg-type]
+    assert found == Deployed({"order-standard": MACHINE[1]}, {"payment": "arn:lambda:function:keyturn-payment"})
+    done = publish_versions(aws, found, 4)  # type: ignore[arg-type]
+    assert done.workers == {"payment": "arn:lambda:function:keyturn-payment:7"}
+    assert done.machines == {"order-standard": f"{MACHINE[1]}:3"}
+    assert aws.aliases == {"arn:lambda:function:keyturn-payment": "release-4 -> 7"}
+
+
+@pytest.mark.parametrize(
+    ("aws", "told"),
+    [
+        (Aws(MACHINE, WORKER, status="UPDATE_IN_PROGRESS"), "is being changed"),
+        (Aws(MACHINE, PLATFORM), "has AutoPublishAlias"),
+    ],
+)
+def test_nothing_is_published_half_way_or_without_versions(aws: Aws, told: str) -> None:
+    with pytest.raises(Refused, match=told):
+        deployed(aws)  # type: ignore[arg-type]
