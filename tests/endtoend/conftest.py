@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keyturn_cli.target import local_target
+from keyturn_cli.target import Target, local_target
 from keyturn_cli.ticker import ticking
 from keyturn_local import engine as engines
 from keyturn_local.poller.source import event_source
@@ -19,6 +19,8 @@ from keyturn_local.stack import build, deploy
 
 from tests.endtoend.stack import Reading, Stack
 from tests.guard import hook
+from tests.template.policies import Policies
+from tests.template.stack import transformed
 
 PROJECT = Path(__file__).parents[2]
 PARTS = ("template.yaml", "samconfig.toml", "functions", "src", "statemachines")
@@ -38,9 +40,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     root = tmp_path_factory.mktemp("project")
     _copy_project(root)
     settings = LocalSettings(root=root, port=_port())
-    guard_log = root / "guard.log"
+    guard_log, calls_log = root / "guard.log", root / "calls.log"
     with pytest.MonkeyPatch.context() as patch:
-        _guard_lambdas(patch, guard_log)
+        _guard_lambdas(patch, guard_log, calls_log)
         engine = engines.start_engine(settings)
     with engine:
         build(settings)
@@ -53,6 +55,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 yield Stack(settings, target, guard_log, reading)
         finally:
             reading.source.stop(timeout_s=1.0)
+        _check_permissions(target, calls_log.read_text().splitlines())
+
+
+def _check_permissions(target: Target, calls: list[str]) -> None:
+    """Hold every call that a deployed function made against its role: the engine itself allows everything."""
+    outputs = target.outputs
+    names = {
+        "StateTable": outputs.state_table_name,
+        "LedgerTable": outputs.ledger_table_name,
+        "PayloadBucket": outputs.payload_bucket_name,
+        "Stream": outputs.stream_name,
+        "WakeQueue": outputs.wake_queue_url.rpartition("/")[2],
+    }
+    assert {line.partition(" ")[0] for line in calls} >= {outputs.dispatcher_function_name}
+    assert Policies(transformed(), target.stack_name, names).refused(calls) == []
 
 
 def _copy_project(root: Path) -> None:
@@ -76,13 +93,17 @@ def _port() -> int:
     raise AssertionError("this machine has no free port")
 
 
-def _guard_lambdas(patch: pytest.MonkeyPatch, log: Path) -> None:
+def _guard_lambdas(patch: pytest.MonkeyPatch, log: Path, calls_log: Path) -> None:
     """Give the engine, and so its Lambda processes, the guard on their path; the product keeps PYTHONPATH out."""
     environment = engines._environment
     folder = Path(hook.__file__).parent / "inside_lambdas"
 
     def with_guard(settings: LocalSettings, *, detached: bool) -> dict[str, str]:
-        return environment(settings, detached=detached) | {"PYTHONPATH": str(folder), hook.LOG_VARIABLE: str(log)}
+        return environment(settings, detached=detached) | {
+            "PYTHONPATH": str(folder),
+            hook.LOG_VARIABLE: str(log),
+            hook.CALLS_VARIABLE: str(calls_log),
+        }
 
     patch.setattr(engines, "_environment", with_guard)
     patch.setenv("SAM_CLI_POLL_DELAY", os.environ.get("SAM_CLI_POLL_DELAY", "0.3"))

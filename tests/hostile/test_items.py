@@ -125,7 +125,7 @@ KINDS = {
         rollouts.encode_rollout(ROLLOUT),
         rollouts.decode_rollout,
         "version last machines stables stable_since_ms rolled_back recoveries canary.number"
-        " canary.share canary.since_ms canary.since_ms canary.rules canary.rules.ended_min canary.rules.failed_percent"
+        " canary.share canary.since_ms canary.rules canary.rules.ended_min canary.rules.failed_percent"
         " canary.rules.promote_after_runs"
         " canary.rules.promote_after_ms",
     ),

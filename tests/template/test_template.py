@@ -60,7 +60,7 @@ GRANTS = {
     "SequencerFunctionRole": STATE - {"dynamodb:BatchGetItem", "dynamodb:BatchWriteItem"}
     | {"states:StartExecution", "sqs:SendMessage"},
     "OperatorFunctionRole": STATE
-    | {"dynamodb:DeleteItem", "dynamodb:DescribeTable", "s3:GetObject", "sqs:SendMessage"}
+    | {"dynamodb:DescribeTable", "s3:GetObject", "sqs:SendMessage"}
     | {"kinesis:PutRecord", "kinesis:DescribeStreamSummary"}
     | {"states:StartExecution", "states:DescribeExecution"},
     "ReplayerFunctionRole": STATE - {"dynamodb:UpdateItem"}
@@ -70,7 +70,7 @@ GRANTS = {
     | {"dynamodb:DeleteItem", "states:StartExecution", "states:StopExecution"}
     | {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "SweeperFunctionRole": {
-        *("dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:BatchWriteItem"),
+        *("dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:UpdateItem", "dynamodb:PutItem"),
         *("s3:GetObject", "s3:PutObject"),
     },
     "WorkerPolicy": {

@@ -36,9 +36,25 @@ def apply(change: Change, command_for: CommandFor, state: KeyState | None = None
     failed; nothing is half done then that a repetition, a redelivery or the watchdog would not complete.
     """
     applied = change.decide(command_for, state)
+    _carry_all_out(change, applied)
+    return applied
+
+
+def apply_unless_refused(change: Change, command_for: CommandFor) -> Applied:
+    """Apply a command as `apply` does; one that is refused does nothing at all.
+
+    A refusal else starts a claimed run again that nobody began. That isn't for operators and replays: their functions
+    have no right to start workflows, and somebody who has comes by.
+    """
+    applied = change.decide(command_for, None)
+    if applied.transition.refusal is None:
+        _carry_all_out(change, applied)
+    return applied
+
+
+def _carry_all_out(change: Change, applied: Applied) -> None:
     for action in applied.transition.actions:
         _carry_out(change, action, applied.state)
-    return applied
 
 
 def claim(

@@ -8,7 +8,7 @@ from keyturn.core.commands import Operator
 from keyturn.core.protocol import Refusal
 from keyturn.core.state import KeyState, Phase, Slice
 from keyturn.errors import CannotOperate, LogIncomplete
-from keyturn.shell.apply import apply
+from keyturn.shell.apply import apply_unless_refused
 from keyturn.shell.change import Applied, Change
 from keyturn.shell.platform import Platform
 
@@ -67,7 +67,7 @@ def skip(platform: Platform, key: str, operator: Operator) -> Applied:
 def operate(platform: Platform, key: str, command_for: Callable[[Change, KeyState], ask.Command | None]) -> Applied:
     """Apply what `command_for` makes of a key's state. Raises CannotOperate, in words, when the protocol refuses it."""
     change = Change(platform, key)
-    applied = apply(change, lambda state: command_for(change, _known(state)))
+    applied = apply_unless_refused(change, lambda state: command_for(change, _known(state)))
     refusal = applied.transition.refusal
     if refusal is not None:
         why = _REFUSALS.get(refusal, f"the protocol refuses it ({refusal})")

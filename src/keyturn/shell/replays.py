@@ -9,7 +9,7 @@ from keyturn.core.commands import Operator
 from keyturn.core.positions import predecessor
 from keyturn.core.state import KeyState, Phase, Span
 from keyturn.errors import CannotOperate
-from keyturn.shell.apply import apply
+from keyturn.shell.apply import apply_unless_refused
 from keyturn.shell.change import Applied, Change
 from keyturn.shell.operate import operate
 from keyturn.shell.platform import Platform
@@ -81,7 +81,7 @@ def cancel_key(platform: Platform, key: str, replay: str, operator: Operator) ->
         following = change.next_between(resume_at, state.tail, lambda: False) if returns else None
         return ask.CancelReplay(operator, replay, following)
 
-    return apply(change, command_for)
+    return apply_unless_refused(change, command_for)
 
 
 def is_rewound(platform: Platform, state: KeyState, replay: str, since_version: int) -> bool:

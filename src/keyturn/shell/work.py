@@ -91,7 +91,7 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
         return answer(task, "failed", error={"Error": "Permanent", "Cause": _short(error)})
     except Exception as error:
         logger.warning("step failed", extra={"error": type(error).__name__})
-        raise StepFailed(f"{type(error).__name__}: {_short(error)}") from error
+        raise StepFailed(_told(error, is_personal=task.header.is_personal)) from error
     logger.info("step done", extra={"stored_before": len(stored)})
     return answer(task, "done", results=results)
 
@@ -205,6 +205,12 @@ def _check_result(step: str, result: Any) -> None:
             f"step {step!r} returned {size} bytes, more than {STEP_RESULT_BYTES_MAX}: store it yourself and return "
             "where it lies"
         )
+
+
+def _told(error: BaseException, *, is_personal: bool) -> str:
+    """Say what failed. Lambda writes it into the function's log, and a message may quote the event or its key."""
+    name = type(error).__name__
+    return f"{name}: (not told: the route's keys are personal)" if is_personal else f"{name}: {_short(error)}"
 
 
 def _short(error: BaseException) -> str:
