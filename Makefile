@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down drill push invoke test simulate fuzz check lint format lock clean
+.PHONY: help setup setup-dev demo up down drill push invoke test simulate fuzz check lint audit format lock clean
 .SILENT:
 
 help: ## print this list
@@ -59,10 +59,14 @@ check: setup-dev lint ## format, lint, types, state machines, template, fast tes
 lint: setup-dev ## what check does, without the tests
 	$(BIN)/ruff format --check --quiet . || { echo "Error: some files aren't formatted. Run: make format" >&2; exit 1; }
 	$(BIN)/ruff check --quiet .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src cli functions
 	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tools.lint_statemachines
 	$(SAM_ENVIRONMENT) $(BIN)/sam validate --lint
+
+audit: setup-dev ## look every locked dependency up in the advisory database; exits with 3 when that can't be asked
+	$(BIN)/python -m tools.audit
 
 format: setup-dev ## format the code and sort imports
 	$(BIN)/ruff format --quiet .
