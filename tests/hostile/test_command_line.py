@@ -37,7 +37,7 @@ EVENT = {
     "subject": "order-7",
     "data": {},
 }
-STARTS_THINGS = {"demo", "up", "down"}
+STARTS_THINGS = {"demo", "up", "down", "drill"}
 """Commands that start or stop processes whatever their arguments."""
 
 
@@ -134,7 +134,7 @@ def typed(words: list[str]) -> tuple[object, str, str]:
     return ended.value.code, out.getvalue(), err.getvalue()
 
 
-@looking(250)
+@looking(100)
 @given(command_lines())
 @pytest.mark.usefixtures("project")
 def test_any_command_line_is_answered(words: list[str]) -> None:
