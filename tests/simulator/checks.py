@@ -172,6 +172,16 @@ def _late_is_late(simulation: Simulation) -> Iterator[str]:
         yield f"nothing lost: {len(late)} events were taken for late that were never set aside"
 
 
+def _on_one_release(simulation: Simulation) -> Iterator[str]:
+    """A key stays on its release until it is idle, or a person says what becomes of it; a bad one it leaves at once."""
+    rolled_back = simulation.rolled_back()
+    for saved in _versions(simulation.history).values():
+        for before, after in pairwise(saved):
+            left, taken = before.state.release, after.state.release
+            if left and taken and left != taken and left not in rolled_back:
+                yield f"one release: key {after.state.key} went from release {left} to {taken} in the middle"
+
+
 def _states(simulation: Simulation) -> Iterator[str]:
     """Every state that lands is one of the model's: idle means done, running and waiting are in the index."""
     for saved in simulation.history.of(Saved):
@@ -225,6 +235,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _done_before_finished,
     _admitted_once,
     _late_is_late,
+    _on_one_release,
     _states,
     _drained,
 )

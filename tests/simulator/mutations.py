@@ -25,6 +25,7 @@ from keyturn.core import state as states
 from keyturn.core import task as tasks
 from keyturn.core.actions import StartRun
 from keyturn.core.protocol import Transition
+from keyturn.core.rollout import Rollout
 from keyturn.core.state import KeyState, Phase, passed
 from keyturn.errors import Throttled
 from keyturn.shell import apply as applying
@@ -320,6 +321,11 @@ def hold_is_ignored_by_claims() -> AbstractContextManager[Any]:
     return _handler(ask.Claim, claim)
 
 
+def keys_follow_the_rollout() -> AbstractContextManager[Any]:
+    """Let a key take whatever release is right for it now, whatever it began with."""
+    return patch.object(Rollout, "next_of", lambda rollout, state: rollout.chosen_for(state.key))
+
+
 @contextmanager
 def _patched(*places: tuple[Any, str, Any]) -> Iterator[None]:
     target, name, value = places[0]
@@ -362,6 +368,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         two_runs_at_once,
         names_start_over,
         hold_is_ignored_by_claims,
+        keys_follow_the_rollout,
     )
 }
 """By name."""

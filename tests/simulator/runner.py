@@ -100,6 +100,8 @@ _PLAINEST: Final[Mapping[str, Any]] = {
     "slots": 10,
     "quantum": 1,
     "tempo": Tempo.SAMPLE,
+    "is_bad": False,
+    "has_releases": False,
 }
 
 

@@ -75,6 +75,12 @@ class Order(StrEnum):
     REPLAY = "replay"
     REPLAY_FRESH = "replay afresh"
     CANCEL = "cancel"
+    CANARY = "release-canary"
+    PROMOTE = "release-promote"
+    ROLL_BACK = "release-rollback"
+
+
+_ON_RELEASES: Final = (Order.CANARY, Order.PROMOTE, Order.ROLL_BACK)
 
 
 class Tempo(StrEnum):
@@ -145,6 +151,10 @@ class Scenario:
     batch: int = 10
     slots: int = 3
     quantum: int = 2
+    has_releases: bool = False
+    """Whether two releases are published, the first of which is stable."""
+    is_bad: bool = False
+    """Whether the workers of the second release fail."""
     partial: float = 0.0
     """How often a batch of items is done in part, and a page is short."""
 
@@ -177,6 +187,7 @@ def _anything(chance: random.Random, seed: int, events: int) -> Scenario:
     records = _records(chance, keys, events)
     until_ms = records[-1].at_ms + 20_000
     many = chance.choice((1, 1, 2, 3, 6)) * (events // 5)
+    has_releases = chance.random() < 0.25
     return Scenario(
         seed=seed,
         records=records,
@@ -185,7 +196,9 @@ def _anything(chance: random.Random, seed: int, events: int) -> Scenario:
             Happening(chance.choice((0, chance.randrange(until_ms))), chance.choice(list(Trouble)))
             for _ in range(chance.choice((0, 0, 1, 2, 3)))
         ),
-        asked=_asked(chance, keys, until_ms),
+        asked=_asked(chance, keys, until_ms, has_releases=has_releases),
+        has_releases=has_releases,
+        is_bad=has_releases and chance.random() < 0.5,
         tempo=chance.choice(list(Tempo)),
         skews_ms=chance.choice((0, 0, 400)),
         index_lag_ms=chance.choice((0, 50, 2_000, 20_000)),
@@ -264,12 +277,16 @@ def _records(chance: random.Random, keys: list[str], events: int) -> tuple[Recor
     return tuple(records)
 
 
-def _asked(chance: random.Random, keys: list[str], until_ms: int) -> tuple[Asked, ...]:
+def _asked(chance: random.Random, keys: list[str], until_ms: int, *, has_releases: bool) -> tuple[Asked, ...]:
     count = chance.choice((0, 0, 0, 1, 2, 4))
-    return tuple(
-        Asked(chance.randrange(until_ms * 2), chance.choice(list(Order)), chance.choice(keys)) for _ in range(count)
-    ) + tuple(
-        Asked(chance.randrange(1, 3_000), chance.choice((Order.RESUME, Order.SKIP, Order.RESUME_FRESH)), key, True)
-        for key in keys
-        if chance.random() < 0.25
+    orders = [order for order in Order if order not in _ON_RELEASES]
+    rollout = [Order.CANARY, *(chance.choice(_ON_RELEASES) for _ in range(2))] if has_releases else []
+    return (
+        tuple(Asked(chance.randrange(until_ms // 2), order, "") for order in rollout)
+        + tuple(Asked(chance.randrange(until_ms * 2), chance.choice(orders), chance.choice(keys)) for _ in range(count))
+        + tuple(
+            Asked(chance.randrange(1, 3_000), chance.choice((Order.RESUME, Order.SKIP, Order.RESUME_FRESH)), key, True)
+            for key in keys
+            if chance.random() < 0.25
+        )
     )

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from keyturn.adapters.keys import decode_state, key_of
+from keyturn.adapters.rollouts import ROLLOUT, decode_rollout
 from keyturn.adapters.table import decode_item
 from keyturn.core.event import Event
 from keyturn.core.replay_job import JobState
@@ -40,7 +41,7 @@ from tests.simulator.lambdas import Answer, Calls, Client, Failure, Invocation, 
 from tests.simulator.scenario import Asked, Doing, Order, Record, Scenario, Trouble
 from tests.simulator.stream import Record as Taken
 from tests.simulator.stream import Stream
-from tests.simulator.workflows import TIMES, Execution, Workflows
+from tests.simulator.workflows import PREFIX, STEPS, TIMES, Execution, Workflows
 
 START_MS: Final = 1_700_000_000_000
 WORKER_TIMEOUT_MS: Final = 3_000
@@ -154,7 +155,9 @@ class Simulation:
         """Do a step for an event, as its producer wanted it done."""
         doing = self._doings.get(event.id, Doing.WELL) if step.step == "inventory" else Doing.WELL
         tries = self._count(event.id, step.step)
-        if self._is_repaired or (doing.value.endswith("once") and tries > 1):
+        if self.scenario.is_bad and task.header.release == 2 and not self._is_repaired:
+            doing = Doing.FAILS
+        elif self._is_repaired or (doing.value.endswith("once") and tries > 1):
             doing = Doing.WELL
         if doing is Doing.PERMANENT:
             raise Permanent("no such card")
@@ -297,7 +300,7 @@ class Simulation:
         self.hub.spawn(partial(self._operate, asked))
 
     def _operate(self, asked: Asked) -> None:
-        self._tell(f"{asked.key}: {asked.order.value}")
+        self._tell(f"{asked.key}: {asked.order.value}" if asked.key else asked.order.value)
         match asked.order:
             case Order.HOLD | Order.RELEASE | Order.SKIP | Order.RESUME:
                 self._request(command=asked.order.value, key=asked.key)
@@ -307,9 +310,22 @@ class Simulation:
                 self._request(command=asked.order.value, route="standard")
             case Order.REPLAY | Order.REPLAY_FRESH:
                 self._replay(asked.key, is_new_generation=asked.order is Order.REPLAY_FRESH)
+            case Order.CANARY:
+                self._request(command=asked.order.value, number=2, share=5_000, ended_min=3)
+            case Order.PROMOTE | Order.ROLL_BACK:
+                self._request(command=asked.order.value)
             case Order.CANCEL:
                 for job in sorted(self._jobs()):
                     self._request(command="replay-cancel", id=job)
+        self._operating -= 1
+
+    def _publish(self) -> None:
+        """Publish two releases, as `keyturn release publish` does."""
+        for number in (1, 2):
+            self._request(command="release-begin")
+            machines = {f"order-{kind}": f"{PREFIX}order-{kind}:{number}" for kind in ("standard", "express")}
+            workers = {step: f"arn:{step}:{number}" for step in STEPS}
+            self._request(command="release-publish", number=number, machines=machines, workers=workers)
         self._operating -= 1
 
     def _replay(self, key: str, *, is_new_generation: bool) -> None:
@@ -339,6 +355,12 @@ class Simulation:
     def was_set_aside(self) -> bool:
         """Whether the stream's reader set a record aside."""
         return self.stream.has_set_aside
+
+    def rolled_back(self) -> tuple[int, ...]:
+        """Return the releases that were rolled back."""
+        controls = self.table.partitions.get("control")
+        rollout = controls.items.get(ROLLOUT) if controls else None
+        return decode_rollout(decode_item(rollout)).rolled_back if rollout else ()
 
     # The table
 
@@ -391,6 +413,12 @@ class Simulation:
         """Let everything happen; raises NeverRests when it doesn't end."""
         scenario = self.scenario
         self.stream.open(scenario.shards)
+        if scenario.has_releases:
+            self._operating += 1
+            self.hub.spawn(self._publish)
+            while self._operating:
+                self.hub.step()
+        began_ms = self.hub.now_ms
         for number, record in enumerate(scenario.records):
             self.hub.after(record.at_ms, partial(self._put, number, record))
         for happening in scenario.happenings:
@@ -403,7 +431,7 @@ class Simulation:
         self.hub.after(self.chance.randrange(_PASS_EVERY_MS), self._pass)
         times = [record.at_ms for record in scenario.records] + [one.at_ms for one in scenario.happenings]
         last_ms = max([*times, *(asked.at_ms for asked in scenario.asked)], default=0)
-        self._until(START_MS + last_ms + _WHILE_MS)
+        self._until(began_ms + last_ms + _WHILE_MS)
         self._settle()
         if any(happening.trouble is Trouble.A_YEAR for happening in scenario.happenings):
             self._half_a_year()

@@ -24,6 +24,9 @@ def _terms(scenario: Scenario) -> str:
     parts += [scenario.tempo.value]
     parts += [f"clocks {scenario.skews_ms} ms apart"] if scenario.skews_ms else []
     parts += [f"the index lags {scenario.index_lag_ms} ms at most"] if scenario.index_lag_ms else []
+    parts += (
+        [f"two releases{', the second of which is bad' if scenario.is_bad else ''}"] if scenario.has_releases else []
+    )
     parts += ["batches and pages are cut short at times"] if scenario.partial else []
     return ", ".join(parts)
 
