@@ -53,6 +53,7 @@ def written() -> dict[str, str]:
         "watchdog/schedule.json": _schedule("watchdog"),
         "watchdog/status-change.json": _status_change(placed),
         "watchdog/wake-up.json": _wake_up(),
+        "watchdog/canary-alarm.json": _canary_alarm(),
         **{f"{step}/task.json": _task(step, placed) for step in _STEPS},
         "canary/task.json": _task("canary", _run(canary_event("c0ffee"))),
         "packing/task.json": _task("packing", shipped),
@@ -192,6 +193,26 @@ def _wake_up() -> dict[str, Any]:
     """One message wakes a key, one has free slots filled. Source: Lambda Developer Guide, SQS sample event."""
     bodies = [{"key": orders.KEY, "at_ms": 1767600002000}, {"key": "", "at_ms": 1767600002000}]
     return {"Records": [_message(place, json.dumps(body)) for place, body in enumerate(bodies)]}
+
+
+def _canary_alarm() -> dict[str, Any]:
+    """Source: CloudWatch User Guide, "Alarm events and EventBridge"."""
+    name = f"{_STACK}-canary-failed"
+    return {
+        "version": "0",
+        "id": "c4c1c1c9-6542-e61b-6ef0-8c4d36933a92",
+        "detail-type": "CloudWatch Alarm State Change",
+        "source": "aws.cloudwatch",
+        "account": _ACCOUNT,
+        "time": "2026-01-05T08:01:00Z",
+        "region": _REGION,
+        "resources": [f"arn:aws:cloudwatch:{_REGION}:{_ACCOUNT}:alarm:{name}"],
+        "detail": {
+            "alarmName": name,
+            "state": {"value": "ALARM", "reason": "Threshold Crossed", "timestamp": "2026-01-05T08:01:00.000+0000"},
+            "previousState": {"value": "OK", "timestamp": "2026-01-05T07:01:00.000+0000"},
+        },
+    }
 
 
 def _message(place: int, body: str) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def _state_rows(state: KeyState, now_ms: int) -> Iterator[list[str]]:
     if state.not_before_ms > now_ms:
         yield ["not before", moment(state.not_before_ms, now_ms)]
     yield ["fence", f"{state.fence}, generation {state.generation}, version {state.version}"]
+    if state.release:
+        yield ["release", f"{state.release}, until it is idle"]
 
 
 def _extended(heartbeat_at_ms: int, now_ms: int) -> str:
@@ -154,6 +156,7 @@ def state_document(state: KeyState, now_ms: int) -> dict[str, Any]:
         **as_json("pending_since", state.pending_since_ms),
         **as_json("not_before", state.not_before_ms if state.not_before_ms > now_ms else None),
         "fence": state.fence,
+        "release": state.release or None,
         "generation": state.generation,
         "version": state.version,
         "held_route": state.held_route or None,
