@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -129,9 +130,12 @@ class Store:
         return Ledger(tuple(effects), repeated_tries)
 
     def tries(self, key: str) -> dict[str, int]:
-        """How often the sample's workers that misbehave on purpose began each step of a key."""
-        tried = (item for item in self._in_ledger(key) if item["sk"].startswith(_TRIES))
-        return {item["sk"].rpartition("#")[2]: item["n"] for item in tried}
+        """How often the sample's workers that misbehave on purpose began each step of a key, over all of its events."""
+        tries: Counter[str] = Counter()
+        for item in self._in_ledger(key):
+            if item["sk"].startswith(_TRIES):
+                tries[item["sk"].rpartition("#")[2]] += item["n"]
+        return dict(tries)
 
     def _in_ledger(self, key: str) -> Iterator[Mapping[str, Any]]:
         ledger = Table(self.table.client, self.ledger_name)

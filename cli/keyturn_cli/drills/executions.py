@@ -26,6 +26,11 @@ class Execution:
     input: Mapping[str, Any]
 
     @property
+    def last(self) -> str:
+        """The position of the last event that it was started for."""
+        return str(self.input["events"][-1]["position"])
+
+    @property
     def status(self) -> str:
         """As AWS names it."""
         return str(self._client.describe_execution(executionArn=self.arn)["status"])

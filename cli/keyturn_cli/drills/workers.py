@@ -10,6 +10,7 @@ from typing import Final
 from keyturn_local.lambdas import kill_lambdas
 
 from keyturn.adapters.schemas import load_routes
+from keyturn.core.state import KeyState
 from keyturn_cli.drills.drill import Drill
 from keyturn_cli.drills.events import cancelled, paid
 from keyturn_cli.drills.executions import Execution, execution_of
@@ -30,12 +31,17 @@ def _at_work(ground: Ground, step: str) -> Execution:
 def _wake_zombies(ground: Ground) -> None:
     """Give an attempt up while its worker works, and let its worker and its sequencer come once more, too late."""
     key = ground.key()
-    ground.put(Ask(key, paid(key, payment="slow")), *(Ask(key, paid(key, number)) for number in range(1, 3)))
+    ground.put(
+        *(Ask(key, paid(key, number, payment="slow")) for number in range(2)),
+        Ask(key, paid(key, 2)),
+    )
     old = _at_work(ground, "payment")
     ground.notes |= {"fence": old.fence, "aborted": time.time_ns() // 1_000_000}
     old.abort()
     ground.see(f"execution of attempt {old.fence} aborted while payment was at work")
-    ground.notes["next began"] = ground.until("a new attempt has begun", lambda: _began_after(ground, old))
+    replaced = ground.until("a new attempt has begun", lambda: _replaced(ground, old))
+    ground.notes |= {"allowed": replaced.not_before_ms, "began": replaced.run.started_at_ms if replaced.run else 0}
+    ground.until("the next event's worker is at work", lambda: _next_is_at_work(ground, old))
     _come_too_late(ground, old)
     ground.until("all is through", lambda: not ground.left())
     before = ground.state()
@@ -43,10 +49,16 @@ def _wake_zombies(ground: Ground) -> None:
     ground.notes["changed"] = ground.state() != before
 
 
-def _began_after(ground: Ground, old: Execution) -> int:
-    """When the attempt began that replaced an old one; 0 while there is none."""
+def _replaced(ground: Ground, old: Execution) -> KeyState | None:
+    """The key's state once another attempt has begun; None while none has."""
     state = ground.state()
-    return state.run.started_at_ms if state.run is not None and state.fence > old.fence else 0
+    return state if state.run is not None and state.fence > old.fence else None
+
+
+def _next_is_at_work(ground: Ground, old: Execution) -> bool:
+    """Whether a run behind the old one's is bound to its execution."""
+    state = ground.state()
+    return state.run is not None and bool(state.run.execution_id) and state.cursor >= old.last
 
 
 def _come_too_late(ground: Ground, old: Execution) -> None:
@@ -77,14 +89,14 @@ def _waited(ground: Ground, facts: Facts) -> Check:
     """Whether the next attempt began only when no worker of the old one could be at work any more."""
     route = load_routes().for_type("shop.order.paid")
     longest_ms = route.worker_timeout_s * 1000 if route else 0
-    waited_ms = ground.notes["next began"] - ground.notes["aborted"]
+    allowed_ms, began_ms = (ground.notes[name] - ground.notes["aborted"] for name in ("allowed", "began"))
     late = [effect for effect in facts.history.effects if effect.fence == ground.notes["fence"]]
     last_ms = max((effect.ended_at_ms for effect in late), default=0) - ground.notes["aborted"]
     told = (
-        f"it began {waited_ms} ms after the old one was aborted, whose last effect came {last_ms} ms after that and"
-        f" whose workers may take {longest_ms} ms"
+        f"allowed {allowed_ms} ms after the old one was aborted, begun after {began_ms} ms; the old one's last effect"
+        f" came after {last_ms} ms, its workers may take {longest_ms} ms"
     )
-    return Check("the next attempt waited", waited_ms >= longest_ms, (told,))
+    return Check("the next attempt waited", longest_ms <= allowed_ms <= began_ms, (told,))
 
 
 def _hang(ground: Ground) -> None:
