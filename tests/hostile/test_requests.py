@@ -17,7 +17,7 @@ from keyturn.core.event import Event
 from keyturn.core.state import Phase
 from keyturn.core.step_context import StepContext
 from keyturn.core.task import Task
-from keyturn.errors import KeyturnError
+from keyturn.errors import KeyturnError, Permanent
 from keyturn.shell.operator_requests import HANDLERS, answer
 from keyturn.shell.replay_work import work_on_replay
 from keyturn.shell.sequence import sequence
@@ -276,3 +276,41 @@ def test_a_worker_may_return_anything(result: Any) -> None:
     task = Task.from_payload({"step": "payment", "execution_id": execution.execution_id, **execution.input})
     done = work(world.bench, task, lambda: 3_000, lambda _event, _step: result)
     assert done["outcome"] in {"done", "failed"}
+
+
+class Unspeakable(Exception):
+    """An error of somebody's library whose message can't be made."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "error", [Unspeakable(), ValueError("half \ud800"), Permanent("half \ud800"), KeyError("\udfff")]
+)
+def test_a_worker_may_raise_anything(error: Exception) -> None:
+    """What an item couldn't hold, or what has no message, is told as far as it can be, and recorded."""
+    world = World()
+    world.put("k")
+    world.deliver()
+    execution = world.live()[0]
+
+    def function(_event: Event, _step: StepContext) -> Any:
+        raise error
+
+    world.function_of = lambda _execution, _began_at_ms: function
+    world.run(execution)
+    (attempt,) = world.items("key#k", "attempt#")
+    assert attempt["outcome"] == "failed"
+    attempt["reason"].encode()
+
+
+def test_a_cause_that_no_item_can_hold_is_written_out() -> None:
+    """JSON can carry half a character from a branch to the sequencer; the attempt record can't."""
+    world = World()
+    world.put("k")
+    world.deliver()
+    caught = {"step": "payment\ud800", "error": {"Error": "E\ud800", "Cause": "half \udfff"}}
+    sequence(world.platform, {"run": world.live()[0].input["run"], "steps": [caught]})
+    (attempt,) = world.items("key#k", "attempt#")
+    assert "half \\udfff" in attempt["reason"]

@@ -10,7 +10,7 @@ from typing import Any, Final
 from keyturn.adapters.aggregates import MAGIC, NotAnAggregate, take_apart
 from keyturn.adapters.schemas import ENVELOPE, first_problem, schema_name, validator
 from keyturn.core.event import Admissible, Reason, Rejection, flow_id_of, identity_hash
-from keyturn.core.naming import KEY_CHARACTERS_MAX, key_problem
+from keyturn.core.naming import KEY_CHARACTERS_MAX, as_unicode, key_problem
 from keyturn.core.parse import Unparseable, parse_json
 from keyturn.core.plain import CannotMap, envelope
 from keyturn.core.positions import Position, position
@@ -138,7 +138,7 @@ def _text(value: object) -> str:
 
 def _writable(text: str) -> str:
     """Cut a text to a key's length, and write out what no UTF-8 can carry: an item must hold it."""
-    return text[:KEY_CHARACTERS_MAX].encode("utf-8", "backslashreplace").decode()
+    return as_unicode(text[:KEY_CHARACTERS_MAX])
 
 
 def _milliseconds(arrived_at_s: object) -> int:

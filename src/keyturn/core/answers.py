@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from keyturn.core.commands import Ending, Outcome
+from keyturn.core.naming import as_unicode
 
 _ENDED_FOR_SURE: Final = frozenset(
     {
@@ -122,7 +123,7 @@ def _message(cause: Any) -> str:
 
 def _text(value: Any) -> str:
     """Read a text where a branch may have put anything."""
-    return value if isinstance(value, str) else f"(a {type(value).__name__})"
+    return as_unicode(value) if isinstance(value, str) else f"(a {type(value).__name__})"
 
 
 def _answers(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -29,6 +29,11 @@ def is_unicode(text: str) -> bool:
     return not _SURROGATE.search(text)
 
 
+def as_unicode(text: str) -> str:
+    """Write out what no UTF-8 can carry, for whoever must store a text wherever it comes from."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def key_hash(key: str) -> str:
     """Short stable name of a key, 26 lower-case letters and digits: for execution names, and logs of personal keys."""
     return b32encode(key_digest(key)).decode().lower()[:_DIGEST_CHARACTERS]

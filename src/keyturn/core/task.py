@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 from keyturn.core.log_entry import PayloadReference
-from keyturn.core.naming import key_hash
+from keyturn.core.naming import is_unicode, key_hash
 from keyturn.core.positions import Position
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
@@ -100,7 +100,7 @@ def answer(task: Task, outcome: str, **more: Any) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not is_unicode(value):
         raise TypeError("text where step and execution_id stand")
     return value
 

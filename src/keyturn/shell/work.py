@@ -16,7 +16,7 @@ from keyturn.adapters.table import Table
 from keyturn.core.commands import Bind, Extend
 from keyturn.core.event import Event
 from keyturn.core.log_entry import PayloadReference
-from keyturn.core.naming import key_hash
+from keyturn.core.naming import as_unicode, key_hash
 from keyturn.core.positions import Position
 from keyturn.core.protocol import transition
 from keyturn.core.state import Clock, KeyState
@@ -214,4 +214,7 @@ def _told(error: BaseException, *, is_personal: bool) -> str:
 
 
 def _short(error: BaseException) -> str:
-    return str(error)[:_MESSAGE_CHARACTERS_MAX]
+    try:
+        return as_unicode(str(error)[:_MESSAGE_CHARACTERS_MAX])
+    except Exception:  # noqa: BLE001 - it is somebody else's class, and this is what tells of it
+        return "(its message can't be read)"
