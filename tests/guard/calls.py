@@ -54,8 +54,9 @@ def _of_tables(operation: str, call: Mapping[str, Any]) -> Iterator[Need]:
 def _of_objects(operation: str, call: Mapping[str, Any]) -> Iterator[Need]:
     bucket = call.get("Bucket")
     if operation == "CopyObject":
-        source = call["CopySource"]
-        yield "s3:GetObject", f"object/{source['Bucket']}/{source['Key']}"
+        source = call["CopySource"]  # boto3 may have made a text of it before we see it
+        place = source if isinstance(source, str) else f"{source['Bucket']}/{source['Key']}"
+        yield "s3:GetObject", f"object/{place}"
         yield "s3:PutObject", f"object/{bucket}/{call['Key']}"
     elif operation.startswith("ListObjects"):
         yield "s3:ListBucket", f"bucket/{bucket}"

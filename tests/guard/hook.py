@@ -44,7 +44,7 @@ def _on_call(params: dict[str, Any], model: Any, **_: Any) -> None:
         _write_down(str(error))
         raise
     if CALLS_VARIABLE in os.environ:
-        for need in set(needs(str(model.service_model.service_name), model.name, params)) - _noted:
+        for need in sorted(set(needs(str(model.service_model.service_name), model.name, params)) - _noted):
             _noted.add(need)
             _append(os.environ[CALLS_VARIABLE], " ".join((_function(), *need)))
 

@@ -179,3 +179,23 @@ def test_a_lambda_process_is_guarded(tmp_path: Path) -> None:
     guarded, refused = log.read_text().splitlines()
     assert guarded == f"keyturn-dispatcher: {hook.GUARDED}"
     assert refused.startswith("keyturn-dispatcher: sqs.SendMessage: the message is empty")
+
+
+def test_what_a_call_needs_is_noted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each action with its resource, of a copy both ends."""
+    log = tmp_path / "calls.log"
+    monkeypatch.setenv(hook.CALLS_VARIABLE, str(log))
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "keyturn-sweeper")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setattr(hook, "_noted", set())
+    with mock_aws():
+        client = boto3.Session().client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="bucket")
+        client.put_object(Bucket="bucket", Key="from", Body=b"x")
+        for _ in range(2):
+            client.copy_object(Bucket="bucket", Key="to", CopySource={"Bucket": "bucket", "Key": "from"})
+    assert log.read_text().splitlines()[1:] == [
+        "keyturn-sweeper s3:PutObject object/bucket/from",
+        *sorted(["keyturn-sweeper s3:GetObject object/bucket/from", "keyturn-sweeper s3:PutObject object/bucket/to"]),
+    ]
