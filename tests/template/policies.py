@@ -91,7 +91,9 @@ class Policies:
         """Return those of the lines `FUNCTION ACTION RESOURCE` that no grant of the function's role allows."""
         roles = self.roles()
         found = [line.split(" ", 2) for line in sorted(set(calls))]
-        return [" ".join(one) for one in found if not self.granting(roles[one[0]], (one[1], one[2]))]
+        return [
+            " ".join(one) for one in found if one[0] not in roles or not self.granting(roles[one[0]], (one[1], one[2]))
+        ]
 
     def _text(self, value: Any) -> str:
         match value:
