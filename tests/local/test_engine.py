@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from keyturn_local import state
 from keyturn_local.background import start_event_source
-from keyturn_local.engine import find_running, is_healthy, start_engine, stop_running
+from keyturn_local.engine import find_running, is_healthy, restart_engine, start_engine, stop_running
 from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp, MappingError, PortTaken, PythonTooOld, ToolMissing
 from keyturn_local.preflight import check_python, tool
 from keyturn_local.processes import Process, group_members, process
@@ -97,6 +97,24 @@ def test_a_detached_engine_is_stopped_by_another_command(settings: LocalSettings
     assert not group_members(engine.state.engine.pid)
     assert not stop_running(settings)
     engine.stop()  # reap it: this process is its parent
+
+
+def test_a_restarted_engine_has_what_it_held(settings: LocalSettings) -> None:
+    """Streams, objects; only what ran has ended. One that ends with its starter keeps nothing, and says so."""
+    engine = start_engine(settings, detached=True)
+    try:
+        create_stream(settings, "kept")
+        client(settings, "s3").create_bucket(Bucket="kept")
+        client(settings, "s3").put_object(Bucket="kept", Key="k", Body=b"what was stored")
+        restart_engine(settings)
+        assert not group_members(engine.state.engine.pid)
+        assert client(settings, "kinesis").list_streams()["StreamNames"] == ["kept"]
+        assert client(settings, "s3").get_object(Bucket="kept", Key="k")["Body"].read() == b"what was stored"
+    finally:
+        stop_running(settings)
+        engine.stop()  # reap it: this process is its parent
+    with start_engine(settings), pytest.raises(EngineFailed, match="keeps no state"):
+        restart_engine(settings)
 
 
 def test_a_second_start_says_that_it_is_up(settings: LocalSettings) -> None:

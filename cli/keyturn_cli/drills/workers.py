@@ -123,7 +123,7 @@ def _kill(ground: Ground) -> None:
     ground.put(Ask(key, paid(key, payment="slow")), *(Ask(key, paid(key, number)) for number in range(1, 3)))
     _at_work(ground, "payment")
     ground.notes["killed"] = kill_lambdas(ground.settings, "payment")
-    ground.see(f"{ground.notes['killed']} process of payment killed in the middle of a step")
+    ground.see(f"payment killed in the middle of a step: {ground.notes['killed']} processes, busy and warm")
 
 
 def _killed_was_tried_again(ground: Ground, facts: Facts) -> Sequence[Check]:
