@@ -14,11 +14,13 @@ from keyturn_cli.drills.events import paid, tracked
 from keyturn_cli.drills.ground import Ask, Ground
 from keyturn_cli.facts import Facts
 from keyturn_cli.report import Check
+from keyturn_cli.store import Attempt
 
 _BURST: Final = 400
 _OTHERS: Final = 8
 _BREAKER: Final = "card-service"
 _KEYS_DOWN: Final = 10
+_DOWN: Final = "the provider is down"
 _OUTAGE: Final = {"pk": {"S": "demo"}, "sk": {"S": "outage#payment"}}
 
 
@@ -81,9 +83,13 @@ def _closed_again(ground: Ground) -> str:
     return ground.left() or ("the breaker is still open" if _breaker(ground).is_holding else "")
 
 
+def _is_used_up(attempt: Attempt) -> bool:
+    return attempt.outcome == "failed" and _DOWN in attempt.reason
+
+
 def _nobody_parked(_ground: Ground, facts: Facts) -> Sequence[Check]:
     outcomes = Counter(attempt.outcome for attempt in facts.attempts)
-    worst = Counter(attempt.key for attempt in facts.attempts if attempt.outcome == "failed")
+    worst = Counter(attempt.key for attempt in facts.attempts if _is_used_up(attempt))
     most = max(worst.values(), default=0)
     told = f"{dict(outcomes)}; no key used up more than {most} of its attempts"
     return [Check("an outage uses no attempts up", most <= 1, (told,))]

@@ -10,6 +10,7 @@ from typing import Final
 from keyturn_local.fault_proxy import Act, Answer, Fault, Forward, lose_answer, throttle
 from keyturn_local.lambdas import kill_lambdas
 
+from keyturn_cli.drills.attempts import attempts_add_up
 from keyturn_cli.drills.diversion import diverted
 from keyturn_cli.drills.drill import Drill
 from keyturn_cli.drills.events import paid
@@ -21,8 +22,6 @@ from keyturn_cli.report import Check
 _NO_PROXY: Final = "it stands between the functions and AWS, which nothing outside can there"
 _ALWAYS: Final = 1_000
 _EVENTS: Final = 3
-_FENCES: Final = [_EVENTS, _EVENTS + 1, _EVENTS]
-"""One attempt for each event, and one for the finish that never came."""
 _THROTTLED: Final = (
     "GetItem",
     "BatchGetItem",
@@ -89,12 +88,14 @@ def _lose_starts(ground: Ground) -> None:
     ground.see("a dispatcher killed before its start, a sequencer before its key's next start, one start swallowed")
 
 
-def _found_by_its_deadline(ground: Ground, _facts: Facts) -> Sequence[Check]:
+def _found_by_its_deadline(ground: Ground, facts: Facts) -> Sequence[Check]:
     attempts = ground.attempts(2)
-    fences = [ground.state(number).fence for number in range(3)]
-    holds = fences == [_EVENTS, _EVENTS, _EVENTS + 1] and any("never" in attempt for attempt in attempts)
-    told = f"attempts for {_EVENTS} events: {fences}; the swallowed one: {'; '.join(attempts) or 'no record'}"
-    return [Check("lost starts are made up for", holds, (told,))]
+    found = Check(
+        "a swallowed start is found",
+        any("never" in one for one in attempts),
+        ("; ".join(attempts) or "no record of it",),
+    )
+    return [attempts_add_up(facts, _EVENTS), found]
 
 
 def _lose_finishes(ground: Ground) -> None:
@@ -122,15 +123,11 @@ def _lose_finishes(ground: Ground) -> None:
     )
 
 
-def _finished_once(ground: Ground, _facts: Facts) -> Sequence[Check]:
+def _finished_once(ground: Ground, facts: Facts) -> Sequence[Check]:
     attempts, tries = ground.attempts(1), ground.tries(1).get("payment", 0)
-    fences = [ground.state(number).fence for number in range(3)]
     is_told = any("ended_without" in attempt for attempt in attempts)
-    told = (
-        f"attempts for {_EVENTS} events: {fences}; the lost one: {'; '.join(attempts) or 'no record'};"
-        f" its payment was done {tries} times"
-    )
-    return [Check("lost finishes are made up for", fences == _FENCES and is_told and tries == 1, (told,))]
+    told = f"the attempt: {'; '.join(attempts) or 'no record'}; its payment was done {tries} times"
+    return [attempts_add_up(facts, _EVENTS), Check("a lost finish is made up for", is_told and tries == 1, (told,))]
 
 
 def _throttle(ground: Ground) -> None:

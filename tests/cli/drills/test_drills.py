@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from keyturn_cli.app import app
 from keyturn_cli.drills import running
+from keyturn_cli.drills.attempts import attempts_add_up
 from keyturn_cli.drills.catalogue import DRILLS
 from keyturn_cli.drills.drill import Drill, Ended, NotHere, Result
 from keyturn_cli.drills.ground import Ground
@@ -21,6 +22,7 @@ from keyturn_cli.facts import Facts
 from keyturn_cli.guarantees import Fate, History, Place, Sent
 from keyturn_cli.report import Check
 from keyturn_cli.screen import Screen
+from keyturn_cli.store import Attempt
 from keyturn_cli.target import Target
 from keyturn_local.settings import LocalSettings
 from rich.console import Console
@@ -68,6 +70,15 @@ def test_a_key_that_is_not_drained_fails_its_drill() -> None:
     assert not check_keys(facts(state("k", phase=Phase.PARKED, cursor=1, tail=2))).holds
     assert not check_keys(facts(state("k", cursor=1, tail=2))).holds
     assert not check_keys(facts(replace(state("k", cursor=2, tail=2), tail=state("k", tail=1).tail))).holds
+
+
+def test_a_run_that_was_started_twice_fails_its_drill() -> None:
+    """An attempt more than there are events needs a record of one that failed."""
+    key = replace(state("k", cursor=2, tail=2), fence=3)
+    failed, done = Attempt("k", "failed", "timed out"), Attempt("k", "succeeded", "")
+    assert attempts_add_up(replace(facts(key), attempts=(failed, done)), 2).holds
+    assert not attempts_add_up(replace(facts(key), attempts=(done,)), 2).holds
+    assert not attempts_add_up(replace(facts(key), attempts=(failed,)), 3).holds
 
 
 @pytest.mark.parametrize(
