@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,6 +12,19 @@ from keyturn_cli.doctor.finding import Finding, failed, not_checked, ok, seconds
 
 LATEST_MS: Final = {"watchdog": 3 * 60_000, "sweeper": 2 * 86_400_000}
 """How long ago the last pass of a function may be: a minute's schedule and a day's, with room to be late."""
+
+
+_RULES: Final[Mapping[str, tuple[str, str]]] = {
+    "WatchdogFunctionRunEnded": (
+        "status changes are reported",
+        "failed executions are found at their deadline only",
+    ),
+    "WatchdogFunctionCanaryAlarm": (
+        "a canary's alarms are reported",
+        "a failing canary is rolled back by its own count of attempts only",
+    ),
+}
+"""Rule, by its logical id -> what is checked, and what is lost without it."""
 
 
 def check_schedules(examined: Examination) -> Iterator[Finding]:
@@ -41,16 +54,16 @@ def _schedules(examined: Examination) -> Iterator[Finding]:
 def _rules(examined: Examination) -> Iterator[Finding]:
     aws = examined.client("events")
     for rule in examined.of_kind(RULE):
-        name = "status changes are reported"
+        name, lost = _RULES.get(rule.logical_id, (f"rule {rule.logical_id}", "what it tells of goes unheard"))
         about = aws.describe_rule(Name=rule.id.rpartition("|")[2])
         if about["State"] != "ENABLED":
             yield failed(
                 name,
-                f"rule {rule.id} is {about['State']}: failed executions are found at their deadline only",
+                f"rule {rule.id} is {about['State']}: {lost}",
                 f"aws events enable-rule --name {rule.id}",
             )
         elif not aws.list_targets_by_rule(Rule=rule.id.rpartition("|")[2])["Targets"]:
-            yield failed(name, f"rule {rule.id} has no target", "deploy the stack again: sam deploy")
+            yield failed(name, f"rule {rule.id} has no target: {lost}", "deploy the stack again: sam deploy")
         else:
             yield ok(name, "the rule is enabled")
 

@@ -36,6 +36,7 @@ KINDS = {
     "WatchdogSilentAlarm": ("AWS::CloudWatch::Alarm", "stack-watchdog-silent"),
     "WatchdogFunctionEveryMinute": ("AWS::Scheduler::Schedule", "stack-watchdog"),
     "WatchdogFunctionRunEnded": ("AWS::Events::Rule", "stack-run-ended"),
+    "WatchdogFunctionCanaryAlarm": ("AWS::Events::Rule", "stack-canary-alarm"),
     "DispatcherFunctionRole": ("AWS::IAM::Role", "stack-dispatcher-role"),
     "WorkerPolicy": ("AWS::IAM::ManagedPolicy", "arn:aws:iam::1:policy/stack-worker"),
     "PayloadBucket": ("AWS::S3::Bucket", "payloads"),

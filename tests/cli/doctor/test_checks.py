@@ -101,6 +101,8 @@ BROKEN: tuple[tuple[str, str, Break, Verdict, str, str], ...] = (
      Verdict.FAILED, "found at their deadline only", "aws events enable-rule --name stack-run-ended"),
     ("schedules", "status changes are reported", answer("events", "list_targets_by_rule", {"Targets": []}),
      Verdict.FAILED, "has no target", "deploy"),
+    ("schedules", "a canary's alarms are reported", answer("events", "describe_rule", {"State": "DISABLED"}),
+     Verdict.FAILED, "by its own count of attempts only", "aws events enable-rule --name stack-canary-alarm"),
     ("schedules", "last pass of the watchdog", last_pass(4 * 60_000), Verdict.FAILED, "4 min ago", "log of watchdog"),
     ("schedules", "last pass of the watchdog", never_came, Verdict.FAILED, "it never came", "schedule"),
     ("load", "Lambda concurrency",
