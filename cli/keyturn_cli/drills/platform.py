@@ -165,7 +165,7 @@ def _cost_executions(ground: Ground, facts: Facts) -> Sequence[Check]:
 ENGINE_RESTART: Final = Drill(
     name="engine-restart",
     does="Restarts the whole engine while runs are in flight: all processes and executions end, what was stored stays.",
-    promises="Every run that was cut off gets a new attempt, steps that are done aren't done again, nothing is lost.",
+    promises="Every run that was cut off gets a new attempt, in its turn; nothing is lost.",
     inject=_restart,
     checks=_cost_executions,
     limit_s=300,
