@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 
+from keyturn.core.event import Event
 from keyturn.core.replay_plan import Fate
 from keyturn.core.route import Routes, parse_routes
 from keyturn.core.state import KeyState
@@ -158,7 +159,7 @@ def needed() -> set[tuple[str, Need]]:
         entries = [{**ROUTE, "name": name, "type": name, **more} for name, more in KINDS.items()]
         routes = parse_routes({"routes": entries, "breakers": {"b": BREAKER}})
         world = RecordedWorld(routes, archive_bucket="archive", max_in_flight_runs=2)
-        for chapter in (_work, _failures, _operators, _replays, _refusals, _breaker, _sweeping):
+        for chapter in (_work, _heartbeats, _failures, _operators, _replays, _refusals, _breaker, _sweeping):
             chapter(world)
             world.settle()
         world.check()
@@ -174,6 +175,26 @@ def _work(world: RecordedWorld) -> None:
     world.put("large", blob="x" * 150_000)
     world.put_raw("bad", b"{")
     world.put_raw("large and bad", b"x" * 250_000)
+
+
+def _heartbeats(world: RecordedWorld) -> None:
+    """A worker that takes long, and says that it is still at work."""
+    usual = world.function_of
+
+    def slow(execution: Execution, began_at_ms: int) -> Callable[[Event, StepContext], Any]:
+        function = usual(execution, began_at_ms)
+
+        def beating(event: Event, step: StepContext) -> Any:
+            world.now_ms += 2_500
+            step.heartbeat()
+            return function(event, step)
+
+        return beating
+
+    world.function_of = slow
+    world.put("slow")
+    world.settle()
+    world.function_of = usual
 
 
 def _failures(world: RecordedWorld) -> None:

@@ -75,6 +75,7 @@ GRANTS = {
     },
     "WorkerPolicy": {
         "dynamodb:BatchGetItem",
+        "dynamodb:GetItem",
         "dynamodb:PutItem",
         "s3:GetObject",
     },
