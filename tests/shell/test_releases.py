@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -326,7 +326,7 @@ def test_who_comes_second_is_told_what_stands() -> None:
     for strike in range(1, 8):
         world = ReleasedWorld()
         world.ask("release-canary", number=2, **HALF)
-        answers = list(_at_once(world, strike))
+        answers = _at_once(world, strike, {"command": "release-promote"}, {"command": "release-rollback", "number": 2})
         rollout, story = world.rollout, [done for done, _ in world.story(2)]
         assert rollout.canary is None
         refused = [one["refused"] for one in answers if "refused" in one]
@@ -338,23 +338,32 @@ def test_who_comes_second_is_told_what_stands() -> None:
         assert rollout.stable == (1 if rollout.rolled_back else 2)
 
 
-def _at_once(world: ReleasedWorld, strike: int) -> Iterator[dict[str, Any]]:
-    """Promote, and at its so-manieth call have another process roll back."""
+def _at_once(
+    world: ReleasedWorld, strike: int, request: Mapping[str, Any], of_another: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Ask for something, and at its so-manieth call let another process be asked; return both answers."""
     answers: list[dict[str, Any]] = []
     calls = count(1)
     other = Platform.build(world.settings, world.platform.routes, world.client, world.platform.process)
-    request = {"command": "release-rollback", "number": 2, "by": "kim", "reason": "a test"}
+    told = {"by": "kim", "reason": "a test"}
 
     def tick() -> None:
         world.tick()
         if next(calls) == strike:
-            answers.append(answer(other, request))
+            answers.append(answer(other, {**of_another, **told}))
 
     world.faults.on_call = tick
-    promoted = world.ask("release-promote")
+    first = answer(world.platform, {**request, **told})
     world.faults.on_call = world.tick
-    yield promoted
-    yield from answers or [answer(other, request)]
+    return [first, *(answers or [answer(other, {**of_another, **told})])]
+
+
+def test_two_who_publish_at_once_get_two_numbers() -> None:
+    """At every call of either, with one clock: with one number they would make aliases of one name."""
+    for strike in range(1, 5):
+        world = ReleasedWorld(releases=0)
+        numbers = [one["number"] for one in _at_once(world, strike, *[{"command": "release-begin"}] * 2)]
+        assert sorted(numbers) == [1, 2], strike
 
 
 COMMANDS: tuple[tuple[str, Mapping[str, Any], Callable[[Rollout], bool]], ...] = (

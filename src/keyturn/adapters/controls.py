@@ -218,7 +218,8 @@ class Controls:
     def save_rollout(self, rollout: Rollout, together: Sequence[Item]) -> Rollout:
         """Write the releases over the version they were made from, and other items with them, all or nothing.
 
-        Raises Moved when they have moved on.
+        Raises Moved when they have moved on. Two may make the very same of them, as when each gives the next number
+        out: who wrote it stands in the item, so that only one of them takes it for its own.
         """
         saved = replace(rollout, version=rollout.version + 1)
         condition, values = (
@@ -226,7 +227,7 @@ class Controls:
             if rollout.version
             else ("attribute_not_exists(pk)", None)
         )
-        item = {"pk": PARTITION, "sk": ROLLOUT, **encode_rollout(saved)}
+        item = {"pk": PARTITION, "sk": ROLLOUT, "writer": self.table.process.token(), **encode_rollout(saved)}
         try:
             self.table.put_if(item, condition, values, together)
         except ItemExists as occupied:
