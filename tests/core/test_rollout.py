@@ -294,3 +294,13 @@ def test_old_releases_are_forgotten_but_never_the_one_in_use() -> None:
     assert 1 in rollout.machines
     assert len(rollout.machines) <= 21
     assert max(rollout.machines) == 60
+
+
+def test_a_key_leaves_a_release_that_is_forgotten() -> None:
+    """Its versions aren't known any more: the newest workflow would call its old workers."""
+    rollout = promoted(releases(2), 2, NOW_MS)
+    stays = KeyState("k", release=1)
+    for number in range(3, 22):
+        rollout = published(begun(rollout), number, MACHINES, NOW_MS)
+        assert rollout.next_of(stays) == (1 if 1 in rollout.machines else 2)
+    assert rollout.next_of(stays) == 2

@@ -23,7 +23,8 @@ WHOLE: Final = 10_000
 """A share of all keys; shares are in hundredths of a percent."""
 
 _RELEASES_KEPT: Final = 20
-"""Releases that a key can be put on, or on which one may still be: older ones are forgotten."""
+"""Releases that a key can be put on, or on which one may still be: older ones are forgotten, and left as if they were
+rolled back, since nobody knows their versions any more."""
 _ROLLED_BACK_KEPT: Final = 200
 
 
@@ -109,11 +110,16 @@ class Rollout:
         """Return the release of a key's next run or attempt: its own, unless it has none or must leave it."""
         if state.release == NO_RELEASE:
             return self.chosen_for(state.key)
-        return self.stable if self.has_rolled_back(state.release) else state.release
+        must_leave = self.has_rolled_back(state.release) or self._has_forgotten(state.release)
+        return self.stable if must_leave else state.release
 
     def has_rolled_back(self, number: int) -> bool:
         """Whether a release was rolled back."""
         return number in self.rolled_back
+
+    def _has_forgotten(self, number: int) -> bool:
+        """Whether so many releases came after one that its versions aren't known any more; not yet known is another."""
+        return number not in self.machines and sum(later > number for later in self.machines) >= _RELEASES_KEPT
 
     def is_canary(self, number: int) -> bool:
         """Whether a release is tried by some keys now."""
