@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,7 +17,7 @@ from typer.core import TyperGroup
 from keyturn.adapters.controls import PARTITION, standing_of
 from keyturn.adapters.rollouts import ReleaseStore
 from keyturn.adapters.table import Table
-from keyturn.core.rollout import WHOLE, CanaryRules, Rollout
+from keyturn.core.rollout import WHOLE, Canary, Rollout
 from keyturn_cli.errors import CliError
 from keyturn_cli.holds import release as release_held
 from keyturn_cli.operator import operate
@@ -28,7 +29,9 @@ from keyturn_cli.target import AwsOptions, Target
 
 _LISTED: Final = 20
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_RULES: Final = CanaryRules()
+_NO_PROMOTION: Final = {"promote_after_runs": 0, "promote_after_ms": 0}
+_FIRST: Final = Canary(0, WHOLE * 5 // 100, 0)
+"""What a canary is like where nothing is said."""
 
 
 class _ReleaseGroup(TyperGroup):
@@ -79,16 +82,22 @@ def publish(reason: Reason, yes: Yes = False, output: AsOutput = Output.TEXT, *,
 def canary(
     reason: Reason,
     number: Number = None,
-    share: Annotated[float, typer.Option(min=0.01, max=100, help="Percent of the keys that take it.")] = 5.0,
+    share: Annotated[
+        float | None, typer.Option(min=0.01, max=100, help="Percent of the keys that take it; at first 5.")
+    ] = None,
     promote_after: Annotated[
-        str, typer.Option(help="Promote it by itself after so many good runs (200), or so long (30m).")
+        str, typer.Option(help="Promote it by itself after so many good runs (200), or so long (30m); or: never.")
     ] = "",
     least: Annotated[
-        int, typer.Option("--min-attempts", min=1, help="Attempts that must have ended before it is judged.")
-    ] = _RULES.ended_min,
+        int | None,
+        typer.Option("--min-attempts", min=1, help="Attempts that must have ended before it is judged; at first 10."),
+    ] = None,
     most_failed: Annotated[
-        int, typer.Option("--max-failed", min=1, max=100, help="Percent of failed attempts that rolls it back.")
-    ] = _RULES.failed_percent,
+        int | None,
+        typer.Option(
+            "--max-failed", min=1, max=100, help="Percent of failed attempts that rolls it back; at first 20."
+        ),
+    ] = None,
     yes: Yes = False,
     output: AsOutput = Output.TEXT,
     *,
@@ -96,18 +105,21 @@ def canary(
 ) -> None:
     """Let a share of the keys take a release, the latest unless one is named; again with another share widens it.
 
-    It is rolled back by itself when too many of its attempts fail.
+    It is rolled back by itself when too many of its attempts fail. What isn't said again stays as it was.
 
     Example: keyturn release canary --share 10 --promote-after 500 --reason "new card provider"
     """
-    told, rules = checked_reason(reason), _promotion(promote_after)
+    told, said = checked_reason(reason), _promotion(promote_after)
+    hundredths = None if share is None else round(share * WHOLE / 100)
+    said |= {"share": hundredths, "ended_min": least, "failed_percent": most_failed}
     target = target_of(where)
-    chosen = number or _latest(_rollout(target))
-    hundredths = round(share * WHOLE / 100)
-    confirm(f"Let {percent(hundredths)} of the keys at {target.where} take release {chosen}?", yes=yes)
-    rules |= {"ended_min": least, "failed_percent": most_failed}
-    done = operate(target, "release-canary", told, number=chosen, share=hundredths, **rules)
-    _show(output, done, f"{percent(hundredths)} of the keys take release {chosen} when they have been idle.")
+    rollout = _rollout(target)
+    chosen = number or _latest(rollout)
+    asked = _asked(rollout, chosen, said)
+    keys = f"{percent(asked['share'])} of the keys"
+    confirm(f"Let {keys} at {target.where} take release {chosen}?", yes=yes)
+    done = operate(target, "release-canary", told, number=chosen, **asked)
+    _show(output, done, f"{keys} take release {chosen} when they have been idle.")
 
 
 @app.command()
@@ -181,17 +193,27 @@ def _latest(rollout: Rollout) -> int:
     return max(rollout.machines)
 
 
-def _promotion(text: str) -> dict[str, int]:
-    """Read --promote-after: a number of runs, or a span of time."""
-    found = re.fullmatch(r"(\d+)([smhd]?)", text)
+def _asked(rollout: Rollout, number: int, said: Mapping[str, int | None]) -> dict[str, int]:
+    """Share and rules of a canary: as they are said, else as they stand, else a new canary's."""
+    standing = rollout.canary if rollout.canary is not None and rollout.is_canary(number) else _FIRST
+    asked = {"share": standing.share, **asdict(standing.rules)}
+    return asked | {name: value for name, value in said.items() if value is not None}
+
+
+def _promotion(text: str) -> dict[str, int | None]:
+    """Read --promote-after: a number of runs, or a span of time, or never."""
     if not text:
         return {}
+    if text == "never":
+        return {**_NO_PROMOTION}
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
     if found is None or int(found[1]) == 0:
         raise typer.BadParameter(
-            f"{text!r} is neither a number of runs (200) nor a time (30m)", param_hint="--promote-after"
+            f"{text!r} is neither a number of runs (200) nor a time (30m), nor never", param_hint="--promote-after"
         )
     amount, unit = int(found[1]), found[2]
-    return {"promote_after_ms": amount * _UNITS_MS[unit]} if unit else {"promote_after_runs": amount}
+    asked = {"promote_after_ms": amount * _UNITS_MS[unit]} if unit else {"promote_after_runs": amount}
+    return {**_NO_PROMOTION, **asked}
 
 
 def _named(number: int | None, otherwise: str) -> str:

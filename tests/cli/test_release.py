@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import typer
 from keyturn_cli.app import app
 from keyturn_cli.errors import Refused
 from keyturn_cli.publishing import Deployed, deployed, publish_versions
-from keyturn_cli.release import _promotion
+from keyturn_cli.release import _asked, _promotion
 from keyturn_cli.release_text import list_document, list_lines, percent, rollout_document, rollout_rows, state_of
 from typer.testing import CliRunner
 
@@ -15,6 +17,7 @@ from keyturn.adapters.rollouts import ReleaseRecord
 from keyturn.core.rollout import (
     NOTHING_PUBLISHED,
     Canary,
+    CanaryRules,
     Health,
     Rollout,
     begun,
@@ -67,19 +70,29 @@ def test_what_is_no_command_is_the_subject_of_a_hold(words: list[str], command: 
     ("text", "rules"),
     [
         ("", {}),
-        ("200", {"promote_after_runs": 200}),
-        ("30m", {"promote_after_ms": 1_800_000}),
-        ("2h", {"promote_after_ms": 7_200_000}),
+        ("200", {"promote_after_runs": 200, "promote_after_ms": 0}),
+        ("30m", {"promote_after_runs": 0, "promote_after_ms": 1_800_000}),
+        ("2h", {"promote_after_runs": 0, "promote_after_ms": 7_200_000}),
+        ("never", {"promote_after_runs": 0, "promote_after_ms": 0}),
     ],
 )
 def test_a_promotion_is_asked_for_by_runs_or_by_time(text: str, rules: dict[str, int]) -> None:
     assert _promotion(text) == rules
 
 
-@pytest.mark.parametrize("text", ["0", "0m", "-5", "soon", "5w", "1.5h"])
+@pytest.mark.parametrize("text", ["0", "0m", "-5", "soon", "5w", "1.5h", "9" * 5_000])
 def test_a_promotion_that_means_nothing_is_a_usage_error(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="neither a number of runs"):
         _promotion(text)
+
+
+def test_a_canary_that_is_widened_keeps_what_is_not_said_again() -> None:
+    """Widened with the rules of a new one it might pass failures that it was to be rolled back for."""
+    strict = CanaryRules(ended_min=50, failed_percent=2, promote_after_runs=500)
+    rollout = tried(releases(3), Canary(2, 3_000, NOW_MS, strict))
+    assert _asked(rollout, 2, {"share": 6_000, "ended_min": None}) == {"share": 6_000, **asdict(strict)}
+    assert _asked(rollout, 2, {"share": None, **_promotion("2h")})["promote_after_runs"] == 0
+    assert _asked(rollout, 3, {"share": None}) == {"share": 500, **asdict(CanaryRules())}
 
 
 def test_a_release_is_told_by_what_it_is_now() -> None:
