@@ -333,6 +333,14 @@ def test_an_alarm_of_the_canary_reaches_what_rolls_it_back() -> None:
     assert pattern["detail"] == {"state": {"value": ["ALARM"]}}
 
 
+def test_an_alarm_of_the_canary_comes_again_when_the_watchdog_failed() -> None:
+    """It is told once: dropped while Lambda throttles, it would roll nothing back. As long as its rule sends it."""
+    watchdog = FUNCTIONS["WatchdogFunction"]["Properties"]
+    kept, sent = watchdog["EventInvokeConfig"], watchdog["Events"]["CanaryAlarm"]["Properties"]["RetryPolicy"]
+    for name in ("MaximumEventAgeInSeconds", "MaximumRetryAttempts"):
+        assert kept[name] >= sent[name] > 0, name
+
+
 def test_alarms_watch_metrics_that_are_sent() -> None:
     """A metric that was renamed in the code would leave its alarm silent for ever."""
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "keyturn").rglob("*.py"))
