@@ -80,7 +80,7 @@ def test_a_promotion_is_asked_for_by_runs_or_by_time(text: str, rules: dict[str,
     assert _promotion(text) == rules
 
 
-@pytest.mark.parametrize("text", ["0", "0m", "-5", "soon", "5w", "1.5h", "9" * 5_000])
+@pytest.mark.parametrize("text", ["0", "0m", "-5", "soon", "5w", "1.5h", "9" * 10])
 def test_a_promotion_that_means_nothing_is_a_usage_error(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="neither a number of runs"):
         _promotion(text)
