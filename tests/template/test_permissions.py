@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 
+from keyturn.adapters.table import encode_item
 from keyturn.core.event import Event
 from keyturn.core.replay_plan import Fate
 from keyturn.core.route import Routes, parse_routes
@@ -159,7 +160,17 @@ def needed() -> set[tuple[str, Need]]:
         entries = [{**ROUTE, "name": name, "type": name, **more} for name, more in KINDS.items()]
         routes = parse_routes({"routes": entries, "breakers": {"b": BREAKER}})
         world = RecordedWorld(routes, archive_bucket="archive", max_in_flight_runs=2)
-        for chapter in (_work, _heartbeats, _failures, _operators, _replays, _refusals, _breaker, _sweeping):
+        for chapter in (
+            _work,
+            _heartbeats,
+            _failures,
+            _operators,
+            _replays,
+            _refusals,
+            _breaker,
+            _sweeping,
+            _another_version,
+        ):
             chapter(world)
             world.settle()
         world.check()
@@ -299,6 +310,15 @@ def _sweeping(world: RecordedWorld) -> None:
     world.settle()
     world.now_ms += 60 * DAY_MS
     world.sweep()
+
+
+def _another_version(world: RecordedWorld) -> None:
+    """A key state that a later version wrote, among others that are renewed and mended."""
+    (item,) = world.items("key#parked for long", "state")
+    for phase in ("hibernating", item["phase"]):
+        world.dynamodb.put_item(TableName="state", Item=encode_item(item | {"phase": phase}))
+        world.sweep()
+        world.watch()
 
 
 def _ledger() -> set[tuple[str, Need]]:

@@ -46,32 +46,26 @@ class KeyStore:
 
     def load(self, key: str) -> KeyState:
         """Read a key's state, strongly consistent; a key never seen is idle and empty."""
-        item = self.table.get(partition(key), STATE)
-        return decode_state(key, item) if item else KeyState(key)
+        return _state_in(key, self.table.get(partition(key), STATE))
 
     def load_many(self, keys: Iterable[str]) -> dict[str, KeyState]:
         """Read many keys' states, strongly consistent."""
-        wanted = {(partition(key), STATE): key for key in keys}
-        found = self.table.get_many(wanted)
-        return {
-            key: decode_state(key, found[place]) if place in found else KeyState(key) for place, key in wanted.items()
-        }
+        return {key: _state_in(key, item) for key, item in self._items(keys).items()}
 
     def load_readable(self, keys: Iterable[str]) -> tuple[list[KeyState], list[Unreadable]]:
         """Read many keys' states as `load_many` does; those that can't be read hold up no other."""
-        try:
-            return list(self.load_many(keys).values()), []
-        except Unreadable:
-            return self._one_by_one(list(keys))
-
-    def _one_by_one(self, keys: Sequence[str]) -> tuple[list[KeyState], list[Unreadable]]:
         states, unreadable = [], []
-        for key in keys:
+        for key, item in self._items(keys).items():
             try:
-                states.append(self.load(key))
+                states.append(_state_in(key, item))
             except Unreadable as error:
                 unreadable.append(error)
         return states, unreadable
+
+    def _items(self, keys: Iterable[str]) -> dict[str, Item | None]:
+        wanted = {(partition(key), STATE): key for key in keys}
+        found = self.table.get_many(wanted)
+        return {key: found.get(place) for place, key in wanted.items()}
 
     def save(self, state: KeyState, records: Sequence[Item] = ()) -> KeyState:
         """Write a state over the version it was made from, and return it with its new version.
@@ -90,7 +84,7 @@ class KeyStore:
         try:
             self.table.put_if(self._encode(saved), condition, values, records)
         except ItemExists as occupied:
-            standing = decode_state(state.key, occupied.item) if occupied.item else KeyState(state.key)
+            standing = _state_in(state.key, occupied.item)
             raise Conflict(f"key {key_hash(state.key)} moved on from version {state.version}", standing) from occupied
         return saved
 
@@ -140,6 +134,11 @@ def decode_state(key: str, item: Item) -> KeyState:
     if not is_whole:
         raise Unreadable(f"the state of key {key_hash(key)} is {state.phase}, and doesn't say of what")
     return state
+
+
+def _state_in(key: str, item: Item | None) -> KeyState:
+    """Read a key's state where there may be none yet: it is idle and empty then."""
+    return decode_state(key, item) if item else KeyState(key)
 
 
 def _decode_state(key: str, item: Item) -> KeyState:
