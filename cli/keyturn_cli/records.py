@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, Final
 
-from keyturn.core.naming import is_unicode
+from keyturn.core.naming import KEY_CHARACTERS_MAX, is_unicode
 from keyturn_cli.errors import BadInput, BadLine
 
-KEY_CHARACTERS_MAX: Final = 256
-"""Kinesis PutRecords API reference, PartitionKey."""
 RECORD_BYTES_MAX: Final = 1_048_576
 """Data and partition key together. Kinesis Developer Guide, "Quotas and limits"; more needs a stream setting."""
 _LINE_BYTES_MAX: Final = 4 * RECORD_BYTES_MAX

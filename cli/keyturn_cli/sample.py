@@ -14,6 +14,7 @@ from random import Random
 from typing import Final
 
 from keyturn.core.event import Reason
+from keyturn.core.naming import KEY_CHARACTERS_MAX
 from keyturn_cli.sample_shop import ShopEvent, is_shipped, lifecycle, regular, scans
 
 EVENTS: Final = 1_000
@@ -113,7 +114,6 @@ _MISBEHAVIOURS: Final = (
 
 _ODD_KEYS: Final = (" 🫖☕ Teekränzchen", " " + "ordered by a customer with a very long name " * 6)
 """Behind the order's number: keys are any text of up to 256 characters."""
-_KEY_CHARACTERS_MAX: Final = 256
 
 KEYS_MIN: Final = len(_MISBEHAVIOURS) + len(_ODD_KEYS) + 1
 
@@ -148,7 +148,7 @@ _Story = list[tuple[float, SampleRecord]]
 def _key(seed: int, number: int) -> str:
     odd = number - len(_MISBEHAVIOURS)
     ending = _ODD_KEYS[odd] if 0 <= odd < len(_ODD_KEYS) else ""
-    return f"order-{seed}{number + 1:04d}{ending}"[:_KEY_CHARACTERS_MAX]
+    return f"order-{seed}{number + 1:04d}{ending}"[:KEY_CHARACTERS_MAX]
 
 
 def _add_scans(random: Random, orders: Sequence[list[ShopEvent]], count: int) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keyturn_cli.records import KEY_CHARACTERS_MAX
 from keyturn_cli.sample import EVENTS, KEYS, KEYS_MIN, Expected, Sample, SampleRecord, Trouble, sample_stream
 
 from keyturn.adapters.records import read_records
 from keyturn.adapters.schemas import load_routes
 from keyturn.core.event import Admissible, Rejection
+from keyturn.core.naming import KEY_CHARACTERS_MAX
 from tests.adapters.wire import SEQUENCE, record
 
 SAMPLE = sample_stream()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from keyturn.core.naming import KEY_CHARACTERS_MAX
 from keyturn.core.state import Phase
 from keyturn_cli.drills.attempts import attempts_add_up
 from keyturn_cli.drills.drill import Drill
@@ -16,7 +17,7 @@ from keyturn_cli.facts import Facts
 from keyturn_cli.guarantees import Fate
 from keyturn_cli.items.found import DEAD_LETTERS, QUARANTINED
 from keyturn_cli.putter import Put
-from keyturn_cli.records import KEY_CHARACTERS_MAX, RECORD_BYTES_MAX
+from keyturn_cli.records import RECORD_BYTES_MAX
 from keyturn_cli.report import Check
 
 _DELIVERIES: Final = 3
