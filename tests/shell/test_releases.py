@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import pytest
 
+from keyturn.adapters.table import encode_item
 from keyturn.core.event import Event
 from keyturn.core.rollout import Canary, Health, Rollout
 from keyturn.core.route import parse_routes
@@ -179,10 +181,10 @@ def test_a_bad_canary_is_rolled_back_by_itself_and_nothing_is_lost() -> None:
     assert {"failed"} <= set(reasons) <= {"failed", "rolled_back"}
 
 
-def parked_by_the_canary() -> tuple[ReleasedWorld, list[str]]:
+def parked_by_the_canary(amount: int = 3) -> tuple[ReleasedWorld, list[str]]:
     """Some keys that a canary parked, before anybody noticed."""
     world = ReleasedWorld()
-    taken, _ = keys_by_side(3)
+    taken, _ = keys_by_side(amount)
     world.bad = {2}
     world.ask("release-canary", number=2, share=SHARE, ended_min=1_000)
     for key in taken:
@@ -212,11 +214,12 @@ def test_keys_that_a_rolled_back_release_parked_are_resumed_and_it_is_recorded()
 
 def test_parked_keys_are_resumed_at_a_bounded_rate() -> None:
     """Not all in one second, however many messages ask for it."""
-    world, taken = parked_by_the_canary()
+    world, taken = parked_by_the_canary(25)
     world.ask("release-rollback")
     message = {"Records": [{"messageId": "m", "body": '{"key": "", "at_ms": 0, "release": "2"}'}]}
     for _ in range(3):
         world.ask_watchdog(message)
+    assert sum(world.state(key).phase is not Phase.PARKED for key in taken) == 20
     (recovery,) = world.rollout.recoveries
     assert 0 < recovery.next_at_ms - world.now_ms <= 1_000
     world.settle()
@@ -302,6 +305,26 @@ def test_a_good_canary_is_promoted_by_itself_after_so_long() -> None:
     world.now_ms += 600_000
     world.watch()
     assert world.rollout.stable == 2
+
+
+def test_a_canary_that_can_not_be_judged_keeps_the_watchdog_from_nothing_else() -> None:
+    """Its record was written by another version; keys wait for slots all the same."""
+    world = ReleasedWorld(max_in_flight_runs=0)
+    world.ask("release-canary", number=2, share=SHARE, ended_min=1)
+    canary = world.rollout.canary
+    assert canary is not None
+    world.platform.releases.count(canary, has_succeeded=False)
+    (record,) = world.items("releases", "release#000000002")
+    world.dynamodb.put_item(TableName="state", Item=encode_item({**record, "story": None}))
+    world.put("k")
+    world.deliver()
+    settings = replace(world.settings, max_in_flight_runs=1)
+    capacity = replace(world.platform.capacity, max_in_flight_runs=1)
+    world.platform = replace(world.platform, settings=settings, capacity=capacity)
+    world.now_ms += 60_000
+    assert world.watch() is not None
+    assert world.state("k").phase is Phase.RUNNING
+    assert world.rollout.is_canary(2)
 
 
 def test_only_runs_of_a_canary_are_counted() -> None:

@@ -3,7 +3,7 @@
 A run that is on no canary costs nothing here: what it is on was read with the controls.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -29,17 +29,14 @@ def count_attempt(platform: Platform, release: int, *, has_succeeded: bool) -> N
     if canary is None or canary.number != release:
         return
     telemetry.count("CanarySucceeded" if has_succeeded else "CanaryFailed")
-    try:
-        _decide(platform, canary, platform.releases.count(canary, has_succeeded=has_succeeded))
-    except StoreError as error:
-        telemetry.logger().warning("canary's attempt not counted", extra={"reason": str(error)})
+    _decide(platform, canary, lambda: platform.releases.count(canary, has_succeeded=has_succeeded))
 
 
 def look_at_canary(platform: Platform) -> None:
     """Decide what becomes of the canary, as a pass of the watchdog does: its time may be over."""
     canary = platform.controls.read().rollout.canary
     if canary is not None:
-        _decide(platform, canary, platform.releases.health(canary))
+        _decide(platform, canary, lambda: platform.releases.health(canary))
 
 
 def roll_back_alarmed(platform: Platform, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +67,15 @@ def _time_of(event: Mapping[str, Any], otherwise_ms: int) -> float:
         return otherwise_ms
 
 
-def _decide(platform: Platform, canary: Canary, health: Health) -> None:
+def _decide(platform: Platform, canary: Canary, health_of: Callable[[], Health]) -> None:
+    """Do what follows of a canary's health. What fails holds nothing else up: the next attempt or pass does it."""
+    try:
+        _carry_out(platform, canary, health_of())
+    except StoreError as error:
+        telemetry.logger().warning("canary not judged", extra={"release": canary.number, "reason": str(error)})
+
+
+def _carry_out(platform: Platform, canary: Canary, health: Health) -> None:
     match judge(canary, health, platform.clock()):
         case Verdict.ROLL_BACK:
             _roll_back(platform, canary, f"{health.failed} of {health.ended} attempts failed")
