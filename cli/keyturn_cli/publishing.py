@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from botocore.exceptions import ClientError
+
+from keyturn.adapters.failures import code_of
 from keyturn.core.rollout import alias_of
 from keyturn_cli.errors import Refused
 from keyturn_cli.target import Target
@@ -71,15 +74,24 @@ def publish_versions(target: Target, found: Deployed, number: int) -> Published:
 
 def _publish_worker(lambda_: Any, arn: str, number: int) -> str:
     version = lambda_.publish_version(FunctionName=arn)["Version"]
-    lambda_.create_alias(FunctionName=arn, Name=alias_of(number), FunctionVersion=version)
+    try:
+        lambda_.create_alias(FunctionName=arn, Name=alias_of(number), FunctionVersion=version)
+    except ClientError as error:
+        if code_of(error) != "ResourceConflictException":
+            raise
+        raise Refused(
+            f"{arn} has an alias {alias_of(number)} already, of a state table before this one: publish again, the next"
+            " number may be free"
+        ) from error
     return f"{arn}:{version}"
 
 
 def _resources(cloudformation: Any, stack_name: str) -> Iterator[tuple[str, str]]:
-    """Type and physical id of a stack's resources."""
+    """Type and physical id of a stack's resources; those that were taken out of it may still be listed."""
     for page in cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack_name):
         for found in page["StackResourceSummaries"]:
-            yield found["ResourceType"], found.get("PhysicalResourceId", "")
+            if not found["ResourceStatus"].startswith("DELETE_"):
+                yield found["ResourceType"], found.get("PhysicalResourceId", "")
 
 
 def _short(stack_name: str, arn: str) -> str:

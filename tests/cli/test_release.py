@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 import typer
+from botocore.exceptions import ClientError
 from keyturn_cli.app import app
 from keyturn_cli.errors import Refused
 from keyturn_cli.publishing import Deployed, deployed, publish_versions
@@ -153,13 +154,18 @@ class Aws:
         return self
 
     def paginate(self, **_call: str) -> object:
-        found = [{"ResourceType": kind, "PhysicalResourceId": name} for kind, name in self.resources]
+        found = [
+            {"ResourceType": kind, "PhysicalResourceId": name, "ResourceStatus": GONE.get(name, "CREATE_COMPLETE")}
+            for kind, name in self.resources
+        ]
         return [{"StackResourceSummaries": found[:1]}, {"StackResourceSummaries": found[1:]}]
 
     def publish_version(self, **call: str) -> object:
         return {"Version": "7", **call}
 
     def create_alias(self, **call: str) -> object:
+        if call["FunctionName"] in self.aliases:
+            raise ClientError({"Error": {"Code": "ResourceConflictException"}}, "CreateAlias")
         self.aliases[call["FunctionName"]] = f"{call['Name']} -> {call['FunctionVersion']}"
         return {}
 
@@ -171,17 +177,28 @@ MACHINE = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-
 REPLAYS = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-replay-standard")
 PLATFORM = ("AWS::Lambda::Function", "keyturn-dispatcher")
 WORKER = ("AWS::Lambda::Alias", "arn:lambda:function:keyturn-payment:live")
+FORMER = ("AWS::Lambda::Alias", "arn:lambda:function:keyturn-fax:live")
+GONE = {FORMER[1]: "DELETE_COMPLETE"}
 
 
 def test_what_is_published_is_the_runs_workflows_and_their_workers() -> None:
     """Not what drives replays, nor the platform: those change with the deploy itself."""
-    aws = Aws(MACHINE, REPLAYS, PLATFORM, WORKER)
+    aws = Aws(MACHINE, REPLAYS, PLATFORM, WORKER, FORMER)
     found = deployed(aws)  # type: ignore[arg-type]
     assert found == Deployed({"order-standard": MACHINE[1]}, {"payment": "arn:lambda:function:keyturn-payment"})
     done = publish_versions(aws, found, 4)  # type: ignore[arg-type]
     assert done.workers == {"payment": "arn:lambda:function:keyturn-payment:7"}
     assert done.machines == {"order-standard": f"{MACHINE[1]}:3"}
     assert aws.aliases == {"arn:lambda:function:keyturn-payment": "release-4 -> 7"}
+
+
+def test_an_alias_of_another_table_is_said() -> None:
+    """The table was restored, and gives numbers out again; the functions have their aliases still."""
+    aws = Aws(MACHINE, WORKER)
+    found = deployed(aws)  # type: ignore[arg-type]
+    publish_versions(aws, found, 4)  # type: ignore[arg-type]
+    with pytest.raises(Refused, match=r"has an alias release-4 already.* publish again"):
+        publish_versions(aws, found, 4)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
