@@ -26,7 +26,7 @@ from keyturn_sample.ledger import Ledger
 from tests.guard.calls import Need, needs
 from tests.models.dynamodb import DynamoDB
 from tests.shell.faults import Faults, FaultyClient, throttled
-from tests.shell.step_functions import Execution
+from tests.shell.step_functions import PREFIX, Execution
 from tests.shell.world import ROUTE, World
 from tests.template.policies import Grant, Policies
 from tests.template.stack import KEY_ARN, resources, transformed
@@ -168,6 +168,7 @@ def needed() -> set[tuple[str, Need]]:
             _replays,
             _refusals,
             _breaker,
+            _releases,
             _sweeping,
             _another_version,
         ):
@@ -299,6 +300,25 @@ def _breaker(world: RecordedWorld) -> None:
     world.go_on(5)
     world.outage.clear()
     world.ask("release-route", route="broken", closes_breaker=True)
+
+
+def _releases(world: RecordedWorld) -> None:
+    """One is everybody's, one fails and is rolled back by itself, its keys are resumed; one more by an alarm."""
+    for number in (1, 2, 3):
+        assert world.ask("release-begin") == {"number": number}
+        world.states.versions |= {f"order-{kind}": number for kind in ("standard", "express")}
+        machines = {f"order-{kind}": f"{PREFIX}order-{kind}:{number}" for kind in ("standard", "express")}
+        world.ask("release-publish", number=number, machines=machines, workers={})
+    world.ask("release-canary", number=2, share=10_000, ended_min=2)
+    for number in range(3):
+        world.put(f"tried {number}", inventory="permanent")
+    world.settle()
+    world.ask("release-canary", number=3, share=10_000)
+    alarm = {"alarmName": "keyturn-canary-mine", "state": {"value": "ALARM"}}
+    rolled_back = world.ask_watchdog({"detail-type": "CloudWatch Alarm State Change", "detail": alarm})
+    assert rolled_back == {"status": "rolled back", "release": 3}
+    world.recorder.function = ""
+    assert world.platform.controls.read().rollout.rolled_back == (2, 3)
 
 
 def _sweeping(world: RecordedWorld) -> None:
