@@ -257,8 +257,8 @@ def test_a_recovery_goes_on_step_by_step_until_it_is_over() -> None:
     """Who comes second finds another recovery than the one it saw."""
     back = rolled_back(trying(), None, NOW_MS)
     (seen,) = back.recoveries
-    later = stepped(back, seen, NOW_MS + 1_000)
-    assert later.recoveries == (replace(seen, next_at_ms=NOW_MS + 1_000),)
+    later = stepped(back, seen, NOW_MS + 5, NOW_MS + 1_000)
+    assert later.recoveries == (replace(seen, since_ms=NOW_MS + 5, next_at_ms=NOW_MS + 1_000),)
     assert recovered(later, seen) == later
     assert recovered(later, later.recoveries[0]).recoveries == ()
 

@@ -16,6 +16,7 @@ from keyturn.core.rollout import Canary, Health, Rollout
 from keyturn.core.route import parse_routes
 from keyturn.core.state import KeyState, Phase
 from keyturn.core.step_context import StepContext
+from keyturn.shell import recovering
 from keyturn.shell.operator_requests import answer
 from keyturn.shell.platform import Platform
 from tests.shell.faults import Fault
@@ -227,6 +228,26 @@ def test_parked_keys_are_resumed_at_a_bounded_rate() -> None:
     world.watch()
     assert world.rollout.recoveries == ()
     assert {world.state(key).phase for key in taken} == {Phase.IDLE}
+
+
+def test_a_releases_parked_keys_are_found_behind_many_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are looked at each time were parked before them, by the stable release."""
+    monkeypatch.setattr(recovering, "_LOOKED_AT_MAX", 2)
+    world = ReleasedWorld()
+    taken, left = keys_by_side(5)
+    world.bad = {2}
+    world.ask("release-canary", number=2, share=SHARE, ended_min=1_000)
+    for key in (*left, *taken):
+        world.put(key, payment="fail" if key in left else "")
+        world.settle()
+    assert {world.state(key).phase for key in (*taken, *left)} == {Phase.PARKED}
+    world.ask("release-rollback")
+    for _ in range(10):
+        world.now_ms += 60_000
+        world.watch()
+        world.settle()
+    assert {world.state(key).phase for key in taken} == {Phase.IDLE}
+    assert {world.state(key).phase for key in left} == {Phase.PARKED}
 
 
 def test_what_fails_behind_is_left_to_a_person() -> None:

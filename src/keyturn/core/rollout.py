@@ -63,7 +63,7 @@ class Recovery:
 
     number: int
     since_ms: int
-    """Since when keys were put on it: none was parked by it before."""
+    """Since when keys were put on it, or through when all were looked at: none that it parked before is left."""
     at_ms: int
     """When it was rolled back."""
     next_at_ms: int = 0
@@ -261,9 +261,9 @@ def _refuse_unusable(rollout: Rollout, number: int) -> None:
         raise CannotOperate(f"there is no release {number}: published are {known}")
 
 
-def stepped(rollout: Rollout, seen: Recovery, next_at_ms: int) -> Rollout:
+def stepped(rollout: Rollout, seen: Recovery, since_ms: int, next_at_ms: int) -> Rollout:
     """Take the next keys of a recovery, for whoever writes this first."""
-    later = replace(seen, next_at_ms=next_at_ms)
+    later = replace(seen, since_ms=since_ms, next_at_ms=next_at_ms)
     return replace(rollout, recoveries=tuple(later if one == seen else one for one in rollout.recoveries))
 
 

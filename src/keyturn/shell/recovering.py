@@ -3,7 +3,7 @@
 What it dead-lettered by its routes' policies stays in the dead letters, for a person to redrive.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -36,7 +36,8 @@ _CLOCKS_MS: Final = 60_000
 """Parked keys are looked at from so long before the release had its first key: clocks differ."""
 
 _LOOKED_AT_MAX: Final = 2_000
-"""Parked keys that are looked at each time; those of other releases stand among them."""
+"""Parked keys that are looked at each time; those of other releases stand among them. Where they fill it, the next time
+begins behind them."""
 
 
 def recover_all(platform: Platform, has_time: HasTime) -> int:
@@ -56,12 +57,15 @@ def _recover(platform: Platform, recovery: Recovery, has_time: HasTime) -> int:
     now_ms = platform.clock()
     if now_ms < recovery.next_at_ms - _EARLY_MS:
         return 0
-    found = list(islice(_parked_by(platform, recovery), _RESUMED_AT_ONCE))
-    is_over = not found and now_ms - recovery.at_ms >= _LASTS_MS
+    entries = _parked_since(platform, recovery)
+    found = list(islice(_parked_by(platform, recovery, entries), _RESUMED_AT_ONCE))
+    is_cut = not found and len(entries) == _LOOKED_AT_MAX
+    is_over = not found and not is_cut and now_ms - recovery.at_ms >= _LASTS_MS
     rollout = platform.controls.recent().rollout
     if recovery not in rollout.recoveries:
         return 0
-    after = recovered(rollout, recovery) if is_over else stepped(rollout, recovery, now_ms + _STEP_MS)
+    since_ms = entries[-1].at_ms + _CLOCKS_MS if is_cut else recovery.since_ms
+    after = recovered(rollout, recovery) if is_over else stepped(rollout, recovery, since_ms, now_ms + _STEP_MS)
     try:
         platform.controls.save_rollout(after, ())
     except Moved:
@@ -70,17 +74,22 @@ def _recover(platform: Platform, recovery: Recovery, has_time: HasTime) -> int:
     each(platform, found, lambda platform, state: _resume(platform, state, operator), has_time)
     if found:
         telemetry.logger().info("keys of a release resumed", extra={"release": recovery.number, "keys": len(found)})
+    if found or is_cut:
         wake_at(platform, str(recovery.number), now_ms + _STEP_MS, Subject.RELEASE)
     return len(found)
 
 
-def _parked_by(platform: Platform, recovery: Recovery) -> Iterator[KeyState]:
-    """Yield the keys that a release parked, the oldest first."""
+def _parked_since(platform: Platform, recovery: Recovery) -> list[Entry]:
+    """Return the next parked keys that may be a release's, the oldest first."""
     since = Entry(max(0, recovery.since_ms - _CLOCKS_MS), "", "")
-    entries = islice(platform.index.in_order(Queue.PARKED, since), _LOOKED_AT_MAX)
-    for piece in chunks(list(entries), 100):
-        states = platform.keys.load_many([entry.key for entry in piece])
-        yield from (state for state in states.values() if _is_parked_by(state, recovery))
+    return list(islice(platform.index.in_order(Queue.PARKED, since), _LOOKED_AT_MAX))
+
+
+def _parked_by(platform: Platform, recovery: Recovery, entries: Sequence[Entry]) -> Iterator[KeyState]:
+    """Yield those of some parked keys that a release parked."""
+    for piece in chunks(entries, 100):
+        states, _ = platform.keys.load_readable([entry.key for entry in piece])
+        yield from (state for state in states if _is_parked_by(state, recovery))
 
 
 def _is_parked_by(state: KeyState, recovery: Recovery) -> bool:
