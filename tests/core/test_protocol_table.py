@@ -466,9 +466,17 @@ class TestRetime:
         assert (run.started_at_ms, run.deadline_ms) == (NOW_MS - 60_000, NOW_MS - 40_000)
 
     def test_a_key_that_was_to_wait_for_too_long_is_woken_sooner(self) -> None:
-        waiting = make.waiting_for_time()
+        waiting = replace(make.waiting_for_time(), not_before_ms=NOW_MS + 3_600_000)
+        done = decide(waiting, ask.Retime(NOW_MS + 600_000))
+        assert (done.state.not_before_ms, done.actions) == (NOW_MS + 600_000, (WakeAt(NOW_MS + 600_000),))
+
+    def test_it_is_not_woken_while_its_workers_may_be_at_work(self) -> None:
+        """A deploy may have made workers shorter since, and with them the latest time that can be right."""
+        waiting = replace(make.waiting_for_time(), not_before_ms=NOW_MS + 3_600_000)
+        assert waiting.run is not None
+        waiting = replace(waiting, run=replace(waiting.run, worker_timeout_s=900))
         done = decide(waiting, ask.Retime(NOW_MS + 1))
-        assert (done.state.not_before_ms, done.actions) == (NOW_MS + 1, (WakeAt(NOW_MS + 1),))
+        assert done.state.not_before_ms == NOW_MS + 900_000 + make.RULES.clock_margin_ms
 
     @pytest.mark.parametrize("state", [make.bound(), make.waiting_for_time(), make.waiting_for_slot()])
     def test_times_that_can_be_right_stay(self, state: KeyState) -> None:

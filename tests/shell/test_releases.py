@@ -22,7 +22,7 @@ from keyturn.shell.platform import Platform
 from tests.shell.faults import Fault
 from tests.shell.operated import OperatedWorld
 from tests.shell.step_functions import PREFIX, Execution
-from tests.shell.world import ROUTE, STEPS, World
+from tests.shell.world import ROUTE, STEPS, World, routes
 
 SHARE = 5_000
 HALF = {"share": SHARE, "ended_min": 4, "failed_percent": 50}
@@ -328,8 +328,8 @@ def test_a_good_canary_is_promoted_by_itself_after_so_long() -> None:
     assert world.rollout.stable == 2
 
 
-def test_a_canary_that_can_not_be_judged_keeps_the_watchdog_from_nothing_else() -> None:
-    """Its record was written by another version; keys wait for slots all the same."""
+def test_a_canary_whose_story_can_not_be_read_is_rolled_back_all_the_same() -> None:
+    """Its record was written by another version; and keys that wait for slots get them in the same pass."""
     world = ReleasedWorld(max_in_flight_runs=0)
     world.ask("release-canary", number=2, share=SHARE, ended_min=1)
     canary = world.rollout.canary
@@ -345,7 +345,29 @@ def test_a_canary_that_can_not_be_judged_keeps_the_watchdog_from_nothing_else() 
     world.now_ms += 60_000
     assert world.watch() is not None
     assert world.state("k").phase is Phase.RUNNING
-    assert world.rollout.is_canary(2)
+    assert world.rollout.canary is None
+    assert world.rollout.has_rolled_back(2)
+
+
+@pytest.mark.parametrize("released_with_s", [9, 0])
+def test_no_attempt_begins_while_a_worker_of_an_older_release_may_be_at_work(released_with_s: int) -> None:
+    """A deploy made workers shorter; the key's release has the older ones, which live longer."""
+    world = ReleasedWorld(releases=0)
+    if released_with_s:
+        world.redeploy(routes(worker_timeout_s=released_with_s))
+    world.publish()
+    world.redeploy(routes())
+    world.put("k", inventory="hang once")
+    world.deliver()
+    (execution,) = world.live()
+    for step in STEPS:
+        world.step(execution, step)
+    ended_ms = world.now_ms
+    world.finish(execution)
+    quiet_s = max(released_with_s, 3)
+    assert world.state("k").not_before_ms >= min(ended_ms + quiet_s * 1_000, execution.input["run"]["deadline_ms"])
+    world.settle()
+    world.check()
 
 
 def test_only_runs_of_a_canary_are_counted() -> None:

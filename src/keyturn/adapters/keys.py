@@ -185,6 +185,7 @@ def _encode_run(run: Run) -> dict[str, Any]:
         "execution_id": run.execution_id,
         "generation": run.generation or None,
         "heartbeat_at_ms": run.heartbeat_at_ms or None,
+        "worker_timeout_s": run.worker_timeout_s or None,
     }
 
 
@@ -207,6 +208,7 @@ def _decode_run(item: Item) -> Run:
         execution_id=item.get("execution_id"),
         generation=item.get("generation", 0),
         heartbeat_at_ms=item.get("heartbeat_at_ms", 0),
+        worker_timeout_s=item.get("worker_timeout_s", 0),
     )
 
 

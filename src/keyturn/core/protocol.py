@@ -254,8 +254,10 @@ def _postpone(state: KeyState, command: ask.Postpone, _now_ms: int, _rules: Rule
     return Transition(replace(later, waits_for=WaitsFor.TIME), actions=(WakeAt(command.until_ms),))
 
 
-def _retime(state: KeyState, command: ask.Retime, now_ms: int, _rules: Rules) -> Transition:
+def _retime(state: KeyState, command: ask.Retime, now_ms: int, rules: Rules) -> Transition:
     latest_ms, run = command.latest_ms, state.run
+    if state.phase is Phase.WAITING and run is not None:
+        latest_ms = max(latest_ms, now_ms + run.worker_timeout_s * 1000 + rules.clock_margin_ms)
     if state.phase is Phase.RUNNING and run is not None and run.deadline_ms > latest_ms:
         sooner = replace(run, started_at_ms=min(run.started_at_ms, now_ms), deadline_ms=latest_ms)
         return Transition(replace(state, run=sooner))
@@ -376,8 +378,8 @@ def _succeed(state: KeyState, following: ask.Next | None, now_ms: int, rules: Ru
     run = _run_of(state)
     after = _go_on(_pass_run(state, following), following, now_ms, rules)
     record = RecordAttempt(run, state.fence, ask.Outcome.SUCCEEDED, "", now_ms, state.release)
-    counts = (Emit(Count.FINISHED, run.slice.count), *_counted(state, has_succeeded=True))
-    return replace(after, records=(record,) if run.attempt > 1 else (), actions=(*counts, *after.actions))
+    actions = (Emit(Count.FINISHED, run.slice.count), *after.actions, *_counted(state, has_succeeded=True))
+    return replace(after, records=(record,) if run.attempt > 1 else (), actions=actions)
 
 
 def _fail(
@@ -392,8 +394,8 @@ def _fail(
         ended = _exhaust(quiet, ending.reason, route, following, now_ms, rules)
     else:
         ended = _retry(quiet, run, route, now_ms, is_counted=is_counted)
-    counts = (Emit(Count.FAILED), *(_counted(state, has_succeeded=False) if is_counted else ()))
-    return replace(ended, records=(record, *ended.records), actions=(*counts, *ended.actions))
+    counted = _counted(state, has_succeeded=False) if is_counted else ()
+    return replace(ended, records=(record, *ended.records), actions=(Emit(Count.FAILED), *ended.actions, *counted))
 
 
 def _counted(state: KeyState, *, has_succeeded: bool) -> tuple[Action, ...]:
@@ -404,7 +406,8 @@ def _quiet_from(run: Run, ending: ask.Ending, route: Route, now_ms: int, rules: 
     """Tell from when no worker of the ended attempt can be at work any more."""
     if ending.clean:
         return now_ms
-    return max(now_ms, min(run.deadline_ms, now_ms + route.worker_timeout_s * 1000 + rules.clock_margin_ms))
+    longest_s = max(run.worker_timeout_s, route.worker_timeout_s)
+    return max(now_ms, min(run.deadline_ms, now_ms + longest_s * 1000 + rules.clock_margin_ms))
 
 
 def _retry(state: KeyState, run: Run, route: Route, now_ms: int, *, is_counted: bool) -> Transition:
@@ -535,6 +538,7 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
         deadline_ms=now_ms + following.route.run_timeout_s * 1000,
         execution_name=execution_name(following.route.name, rules.table_incarnation, state.key, fence),
         generation=_generation(state),
+        worker_timeout_s=max(following.route.worker_timeout_s, following.rollout.worker_timeout_s(release)),
     )
     running = replace(
         state,

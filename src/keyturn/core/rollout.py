@@ -96,6 +96,8 @@ class Rollout:
     canary: Canary | None = None
     rolled_back: tuple[int, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
+    worker_timeouts_s: Mapping[int, int] = field(default_factory=dict)
+    """Release -> how long any of its workers may take, by the routes that it was published with."""
 
     @property
     def stable(self) -> int:
@@ -120,6 +122,10 @@ class Rollout:
     def _has_forgotten(self, number: int) -> bool:
         """Whether so many releases came after one that its versions aren't known any more; not yet known is another."""
         return number not in self.machines and sum(later > number for later in self.machines) >= _RELEASES_KEPT
+
+    def worker_timeout_s(self, number: int) -> int:
+        """Return how long a worker of a release may take at most, in seconds; 0 where that isn't known."""
+        return self.worker_timeouts_s.get(number, 0)
 
     def is_canary(self, number: int) -> bool:
         """Whether a release is tried by some keys now."""
@@ -182,18 +188,22 @@ def begun(rollout: Rollout) -> Rollout:
     return replace(rollout, last=rollout.last + 1)
 
 
-def published(rollout: Rollout, number: int, machines: Mapping[str, int], now_ms: int) -> Rollout:
+def published(
+    rollout: Rollout, number: int, machines: Mapping[str, int], now_ms: int, *, worker_timeout_s: int = 0
+) -> Rollout:
     """Make a release known. The first one is stable at once: it is what runs already."""
     if not NO_RELEASE < number <= rollout.last:
         raise CannotOperate(f"release {number} was never begun: publish it by `keyturn release publish`")
     if number in rollout.machines or rollout.has_rolled_back(number):
         raise CannotOperate(f"release {number} is published already")
     known = {**rollout.machines, number: dict(machines)}
+    timeouts_s = {**rollout.worker_timeouts_s, number: worker_timeout_s}
     needed = {rollout.canary.number} if rollout.canary is not None else set()
     kept = {*sorted(known)[-_RELEASES_KEPT:], *rollout.stables[-1:], *needed}
     grown = replace(
         rollout,
         machines={one: known[one] for one in sorted(kept) if one in known},
+        worker_timeouts_s={one: timeouts_s[one] for one in sorted(kept) if one in timeouts_s},
         stables=tuple(one for one in rollout.stables if one in kept),
     )
     return grown if grown.stables else replace(grown, stables=(number,), stable_since_ms=now_ms)

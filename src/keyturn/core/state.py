@@ -68,6 +68,9 @@ class Run:
     """Stored step results of this generation or a later one count as done, and new ones are stored under it."""
     heartbeat_at_ms: int = 0
     """When a worker last extended the deadline; 0 if none did."""
+    worker_timeout_s: int = 0
+    """How long a worker of this attempt may take at most, by what was deployed or released when it was claimed: a
+    deploy may have made that shorter since."""
 
     @property
     def machine(self) -> str:

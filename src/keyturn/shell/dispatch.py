@@ -74,25 +74,34 @@ def _take_in(platform: Platform, records: Sequence[Admissible | Rejection], has_
     """Take records in; return the lowest sequence number left undone. Raises StoreError when log or archive fail."""
     rejections = [record for record in records if isinstance(record, Rejection)]
     events = [record for record in records if isinstance(record, Admissible)]
-    works = _sort(platform, events)
+    works, left = _sort(platform, events)
     _write_log(platform, works)
     _note_duplicates(platform, works)
     late = [_as_late(event) for work in works for event in work.late]
     jobs = [_quarantine_job(platform, rejection) for rejection in (*rejections, *late)]
     jobs += _admit_jobs(platform, works)
     undone = platform.process.side_by_side(_HANDS, lambda job: _undone(job, has_time), jobs)
-    return min((number for numbers in undone for number in numbers), key=int, default=None)
+    return min((number for numbers in (left, *undone) for number in numbers), key=int, default=None)
 
 
-def _sort(platform: Platform, events: Sequence[Admissible]) -> list[_Work]:
+def _sort(platform: Platform, events: Sequence[Admissible]) -> tuple[list[_Work], list[str]]:
+    """Sort events by key and kind; tell besides the sequence numbers that are left undone.
+
+    Those are of keys whose state can't be read: they hold up what comes behind them in their shard, and no other key of
+    the batch.
+    """
     by_key: dict[str, list[Admissible]] = {}
     for event in events:
         by_key.setdefault(event.key, []).append(event)
-    states = platform.keys.load_many(by_key)
-    first_positions = _first_positions(platform, events)
-    in_order = {key: sort_events(states[key], group, first_positions) for key, group in by_key.items()}
+    readable, unreadable = platform.keys.load_readable(by_key)
+    for error in unreadable:
+        telemetry.logger().warning("left for a redelivery", extra={"reason": str(error)})
+    states = {state.key: state for state in readable}
+    first_positions = _first_positions(platform, [event for event in events if event.key in states])
+    in_order = {key: sort_events(state, by_key[key], first_positions) for key, state in states.items()}
     in_log = platform.log.present((event.key, event.position) for found in in_order.values() for event in found.old)
-    return [_Work(states[key], found, *split_old(found.old, in_log)) for key, found in in_order.items()]
+    works = [_Work(states[key], found, *split_old(found.old, in_log)) for key, found in in_order.items()]
+    return works, [sequence_number_of(event.position) for event in events if event.key not in states]
 
 
 def _first_positions(platform: Platform, events: Sequence[Admissible]) -> dict[tuple[str, str], Position]:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from keyturn.adapters import telemetry
 from keyturn.adapters.controls import Moved
 from keyturn.adapters.rollouts import ReleaseRecord, record_item
 from keyturn.adapters.wake import Subject
 from keyturn.core import rollout as core
 from keyturn.core.commands import Operator
 from keyturn.core.rollout import Canary, Rollout
-from keyturn.errors import CannotOperate, StoreError
+from keyturn.errors import CannotOperate, StoreError, Unreadable
 from keyturn.shell.platform import Platform
 from keyturn.shell.waking import wake_at
 
@@ -36,9 +37,10 @@ def publish(
     versions = {name: _version_of(arn) for name, arn in machines.items()}
     now_ms = platform.clock()
     story = [_entry("Publish", operator, now_ms)]
+    worker_timeout_s = max(route.worker_timeout_s for route in platform.routes.routes)
 
     def decide(rollout: Rollout) -> Rollout:
-        return core.published(rollout, number, versions, now_ms)
+        return core.published(rollout, number, versions, now_ms, worker_timeout_s=worker_timeout_s)
 
     record = ReleaseRecord(number, machines, workers, story)
     return _change(platform, decide, lambda _rollout: (record,))
@@ -99,7 +101,12 @@ def _change(platform: Platform, decide: _Decide, records: Callable[[Rollout], Se
 
 def _told(platform: Platform, number: int, entry: Mapping[str, Any]) -> Sequence[ReleaseRecord]:
     """Return a release's record with one more entry in its story. Written with the rollout that was read before it."""
-    record = platform.releases.get(number)
+    try:
+        record = platform.releases.get(number)
+    except Unreadable as error:
+        # Another version wrote it. What is done with the release must not wait for its story.
+        telemetry.logger().warning("a release's story is left as it is", extra={"reason": str(error)})
+        return ()
     return (replace(record, story=[*record.story, entry]),) if record is not None else ()
 
 
