@@ -17,6 +17,7 @@ from keyturn.core.rollout import NO_RELEASE, WHOLE, Canary, Rollout, alias_of
 from keyturn_cli.drills.drill import Drill, NotHere
 from keyturn_cli.drills.events import paid
 from keyturn_cli.drills.ground import Ask, Ground
+from keyturn_cli.errors import CliError
 from keyturn_cli.facts import Facts
 from keyturn_cli.publishing import deployed, publish_versions
 from keyturn_cli.report import Check
@@ -90,8 +91,13 @@ def _name(ground: Ground) -> str:
 
 def _code(ground: Ground) -> bytes:
     place = ground.target.client("lambda").get_function(FunctionName=_name(ground))["Code"]["Location"]
-    with build_opener(ProxyHandler({})).open(place, timeout=30) as answer:
-        code: bytes = answer.read()
+    try:
+        with build_opener(ProxyHandler({})).open(place, timeout=30) as answer:
+            code: bytes = answer.read()
+    except OSError as error:
+        raise CliError(
+            f"the engine doesn't hand out the code of {_name(ground)} ({error}): nothing was changed"
+        ) from error
     return code
 
 
