@@ -22,7 +22,7 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Keyturn")
 
 from tests.simulator.mutations import MUTATIONS
-from tests.simulator.runner import Outcome, as_json, outcome_of, shrunk
+from tests.simulator.runner import Outcome, as_json, outcome_of, shrunk, simulate_seeds
 from tests.simulator.scenario import scenario_of
 from tests.simulator.simulation import START_MS
 from tests.simulator.story import story
@@ -73,26 +73,12 @@ def main(
 def _pieces(seeds: range, events: int, processes: int) -> Iterator[tuple[dict[str, int], list[Outcome]]]:
     """Simulate seeds piece by piece; yield each piece's counts and failures."""
     pieces = [seeds[start : start + _PIECE] for start in range(0, len(seeds), _PIECE)]
-    simulate = partial(_simulate, events)
+    simulate = partial(simulate_seeds, events)
     if processes == 1:
         yield from map(simulate, pieces)
         return
     with get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(simulate, pieces)
-
-
-def _simulate(events: int, seeds: range) -> tuple[dict[str, int], list[Outcome]]:
-    counts: Counter[str] = Counter()
-    failed = []
-    for seed in seeds:
-        outcome = outcome_of(scenario_of(seed, events))
-        counts["histories"] += 1
-        counts["records"] += outcome.records
-        counts["calls"] += outcome.calls
-        counts["faults"] += outcome.struck + outcome.scenario.troubles
-        if outcome.broken:
-            failed.append(outcome)
-    return dict(counts), failed
 
 
 def _tell(outcome: Outcome, save: Path | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -23,6 +24,7 @@ from tests.simulator.scenario import (
     Struck,
     Tempo,
     Trouble,
+    scenario_of,
 )
 from tests.simulator.simulation import NeverRests, Simulation
 
@@ -75,6 +77,21 @@ def _without_logs() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def simulate_seeds(events: int, seeds: Iterable[int]) -> tuple[dict[str, int], list[Outcome]]:
+    """Simulate seeds with so many events or more each; return what there was in all, and what failed."""
+    counts: Counter[str] = Counter()
+    failed = []
+    for seed in seeds:
+        outcome = outcome_of(scenario_of(seed, events))
+        counts["histories"] += 1
+        counts["records"] += outcome.records
+        counts["calls"] += outcome.calls
+        counts["faults"] += outcome.struck + outcome.scenario.troubles
+        if outcome.broken:
+            failed.append(outcome)
+    return dict(counts), failed
 
 
 def shrunk(failed: Outcome) -> Outcome:

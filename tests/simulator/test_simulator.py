@@ -90,6 +90,22 @@ def test_a_seed_tells_the_same_story_in_every_process() -> None:
     assert len(stories) == 1
 
 
+def test_more_processes_come_to_the_same() -> None:
+    """Cores share the seeds, and what is told at the end is the same."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-m", "tests.simulator", "--runs", "12", "--processes", processes],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.partition(" faults")[0]
+        for processes in ("1", "2")
+    ]
+    assert found[0] == found[1]
+    assert found[0].startswith("12 histories, ")
+
+
 def test_a_failing_history_is_made_small() -> None:
     """What has nothing to do with it is left out, and the rest still breaks the same promise."""
     with MUTATIONS["late_is_never_looked_for"]():
