@@ -12,9 +12,11 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from keyturn.adapters.controls import Controls
+from keyturn.adapters.price_list import load_prices_or_reference
 from keyturn.adapters.replays import ReplayStore
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.table import Table
+from keyturn.core.prices import PriceList
 from keyturn.core.replay_estimate import scan_cost
 from keyturn.core.replay_job import ACTIVE, JobState, ReplayJob
 from keyturn.core.replay_plan import Fate, Outcome, PlannedKey
@@ -110,7 +112,7 @@ def plan(
         items, size = answer["scan"]["items"], answer["scan"]["bytes"]
         confirm(
             f"No index serves this selection: about {items:,} items ({size / 1e6:,.0f} MB) must be read for it, which"
-            f" costs about ${scan_cost(size):,.2f}. Read them?",
+            f" costs about ${scan_cost(size, _prices(target)):,.2f}. Read them?",
             yes=yes,
         )
         answer = operate(target, "replay-plan", reason, **subject, accepts_scan=True)
@@ -240,13 +242,13 @@ def _follow(load: Callable[[], ReplayJob], screen: Screen, *, is_quiet: bool) ->
 
 def _show(target: Target, job_id: str, output: Output) -> ReplayJob:
     job = _load(target, job_id)
-    slots = int(target.environment["MAX_IN_FLIGHT_RUNS"])
+    slots, prices = int(target.environment["MAX_IN_FLIGHT_RUNS"]), _prices(target)
     keys = [planned for _, planned in _store(target).keys(job.id, "")]
     amiss = [planned for planned in keys if is_amiss(planned)]
     held = _held_routes(target, keys) if job.state in _HELD_UP else ()
 
     def lines(screen: Screen) -> None:
-        for line in (*plan_lines(job, slots), *act_lines(job)):
+        for line in (*plan_lines(job, slots, prices), *act_lines(job)):
             screen.line(line)
         if job.state not in {JobState.PLANNED, JobState.PLANNING}:
             screen.line(f"  keys         {progress_line(job)}")
@@ -257,7 +259,7 @@ def _show(target: Target, job_id: str, output: Output) -> ReplayJob:
         if job.state is JobState.PLANNED:
             screen.line(f'Apply it: keyturn replay apply {job.id} --reason "..."')
 
-    show(output, {**as_json(job, amiss, slots), "held_routes": held}, lines)
+    show(output, {**as_json(job, amiss, slots, prices), "held_routes": held}, lines)
     return job
 
 
@@ -273,6 +275,10 @@ def _load(target: Target, job_id: str) -> ReplayJob:
     if job is None:
         raise NotFound(f"there is no replay {job_id!r} at {target.where}: keyturn replay list names them")
     return job
+
+
+def _prices(target: Target) -> PriceList:
+    return load_prices_or_reference(target.session.region_name or "")
 
 
 def _store(target: Target) -> ReplayStore:

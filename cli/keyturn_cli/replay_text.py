@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from keyturn.core.prices import PriceList
 from keyturn.core.replay_estimate import Estimate, estimate
 from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
 from keyturn.core.replay_plan import END, Fate, Outcome, PlannedKey, Selection
@@ -25,9 +26,9 @@ _UNDER_WAY: Final = frozenset({Fate.FOUND, Fate.PLANNED, Fate.APPLIED, Fate.NOTH
 _AMISS: Final = (Fate.REFUSED, Fate.PARKED)
 
 
-def as_json(job: ReplayJob, keys: Sequence[PlannedKey], max_in_flight_runs: int) -> dict[str, Any]:
+def as_json(job: ReplayJob, keys: Sequence[PlannedKey], max_in_flight_runs: int, prices: PriceList) -> dict[str, Any]:
     """Everything, for programs."""
-    foreseen = foreseen_of(job, max_in_flight_runs)
+    foreseen = foreseen_of(job, max_in_flight_runs, prices)
     return {
         "id": job.id,
         "state": job.state.value,
@@ -39,7 +40,11 @@ def as_json(job: ReplayJob, keys: Sequence[PlannedKey], max_in_flight_runs: int)
         "applied": asdict(job.applied) if job.applied else None,
         "cancelled": asdict(job.cancelled) if job.cancelled else None,
         "plan": asdict(job.tally),
-        "estimate": {"dollars": round(foreseen.total, 6), "seconds": round(foreseen.takes_s, 1)},
+        "estimate": {
+            "dollars": round(foreseen.total, 6),
+            "seconds": round(foreseen.takes_s, 1),
+            "prices": {"region": prices.region, "read_on": prices.read_on.isoformat()},
+        },
         "keys": dict(progress_of(job)),
         "amiss": [
             {"key": one.key, "fate": one.fate.value, "why": one.why, "rewinds_left": rewinds_left(one)} for one in keys
@@ -47,9 +52,9 @@ def as_json(job: ReplayJob, keys: Sequence[PlannedKey], max_in_flight_runs: int)
     }
 
 
-def foreseen_of(job: ReplayJob, max_in_flight_runs: int) -> Estimate:
+def foreseen_of(job: ReplayJob, max_in_flight_runs: int, prices: PriceList) -> Estimate:
     """What the plan will come to."""
-    return estimate(job.tally, rate=job.rate, max_in_flight_runs=max_in_flight_runs)
+    return estimate(job.tally, prices, rate=job.rate, max_in_flight_runs=max_in_flight_runs)
 
 
 def progress_of(job: ReplayJob) -> Mapping[Fate, int]:
@@ -67,9 +72,9 @@ def latest_act(job: ReplayJob) -> Act:
     return job.cancelled or job.applied or job.asked
 
 
-def plan_lines(job: ReplayJob, max_in_flight_runs: int) -> Iterator[str]:
+def plan_lines(job: ReplayJob, max_in_flight_runs: int, prices: PriceList) -> Iterator[str]:
     """The plan, a line for each thing to know before it is applied."""
-    tally, foreseen = job.tally, foreseen_of(job, max_in_flight_runs)
+    tally, foreseen = job.tally, foreseen_of(job, max_in_flight_runs, prices)
     yield f"Replay {job.id}, {job.state}: {selected(job.selection)}"
     yield f"  found by     {_FOUND_BY[job.source]}{f' ({job.searched:,} looked at)' if job.searched else ''}"
     yield f"  events       {tally.events:,} of {tally.keys:,} keys, {tally.spans:,} spans, about {tally.runs:,} runs"
@@ -81,6 +86,7 @@ def plan_lines(job: ReplayJob, max_in_flight_runs: int) -> Iterator[str]:
         f"  cost         about ${foreseen.total:,.2f}: Step Functions {foreseen.step_functions:,.2f}, Lambda"
         f" {foreseen.lambda_:,.2f}, DynamoDB {foreseen.dynamodb:,.2f}"
     )
+    yield f"               by the prices of {prices.region} on {prices.read_on}, without free tiers"
     yield f"  time         about {duration(foreseen.takes_s)}, by {_held_up_by(job, foreseen, max_in_flight_runs)}"
     yield "  meanwhile    events that arrive for these keys queue behind their key's replay"
     yield from _in_the_way(job)

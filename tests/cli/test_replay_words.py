@@ -23,10 +23,12 @@ from keyturn_cli.replay_text import (
 )
 from typer.testing import CliRunner
 
+from keyturn.adapters.price_list import load_prices
 from keyturn.core.positions import Position
 from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
 from keyturn.core.replay_plan import Fate, Outcome, PlannedKey, Selection, Tally
 
+PRICES = load_prices("us-east-1")
 NOW_MS = 1_764_036_000_000  # 2025-11-25T02:00:00Z
 JOB = ReplayJob(
     "20251125-020000-ab12",
@@ -65,7 +67,7 @@ def test_what_is_no_time_or_names_no_zone_is_refused(text: str) -> None:
 
 
 def test_a_plan_says_all_that_should_be_known_before_it_is_applied() -> None:
-    told = "\n".join(plan_lines(JOB, max_in_flight_runs=300))
+    told = "\n".join(plan_lines(JOB, max_in_flight_runs=300, prices=PRICES))
     for part in (
         "3,100 of 3,000 keys, 3,050 spans, about 3,100 runs",
         "9,300 would run, 0 would be skipped: all steps are done again",
@@ -108,7 +110,7 @@ def test_what_went_amiss_is_shown_with_why_and_all_of_it_is_in_the_json() -> Non
     lines = list(amiss_lines(JOB, keys))
     assert lines[0].split() == ["refused", "'k0':", "it", "is", "held"]
     assert lines[-1] == "  and 5 more: --output json lists all"
-    assert len(as_json(JOB, keys, 3)["amiss"]) == 25
+    assert len(as_json(JOB, keys, 3, PRICES)["amiss"]) == 25
 
 
 def test_a_parked_key_whose_replay_is_not_whole_says_how_it_goes_on() -> None:
@@ -121,7 +123,7 @@ def test_a_parked_key_whose_replay_is_not_whole_says_how_it_goes_on() -> None:
     assert f"keyturn replay apply {JOB.id}" in told
     assert len(list(amiss_lines(over, [whole]))) == 1
     assert len(list(amiss_lines(replace(over, state=JobState.APPLYING), [parked]))) == 1
-    assert [one["rewinds_left"] for one in as_json(over, [parked, whole], 3)["amiss"]] == [1, 0]
+    assert [one["rewinds_left"] for one in as_json(over, [parked, whole], 3, PRICES)["amiss"]] == [1, 0]
 
 
 def test_who_did_what_is_told() -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyturn.adapters.price_list import load_prices
 from keyturn.core.positions import Position, position
 from keyturn.core.replay_estimate import estimate, scan_cost
 from keyturn.core.replay_job import Act, JobState, ReplayJob, Source, choose_source, pass_ended, pause_s
@@ -207,17 +208,18 @@ def test_a_pass_follows_another_while_a_key_is_under_way_later_the_longer_nothin
 
 
 def test_an_estimate_tells_what_holds_a_replay_up() -> None:
+    prices = load_prices("us-east-1")
     tally = Tally(keys=600, events=600, runs=600, steps_to_run=1_800, invocations=2_400, transitions=4_800)
     timed = replace(tally, worked_ms=600_000, timed_events=600, longest_runs=1)
-    by_rate = estimate(timed, rate=1, max_in_flight_runs=300)
+    by_rate = estimate(timed, prices, rate=1, max_in_flight_runs=300)
     assert by_rate.takes_s == by_rate.by_rate_s == 600
-    by_slots = estimate(timed, rate=100, max_in_flight_runs=3)
+    by_slots = estimate(timed, prices, rate=100, max_in_flight_runs=3)
     assert by_slots.takes_s == by_slots.by_slots_s == 600 * 1.5 / 3
-    by_key = estimate(replace(timed, longest_runs=500), rate=100, max_in_flight_runs=300)
+    by_key = estimate(replace(timed, longest_runs=500), prices, rate=100, max_in_flight_runs=300)
     assert by_key.takes_s == by_key.by_longest_key_s == 500 * 1.5
     assert round(by_rate.step_functions, 2) == 0.12  # 4,800 transitions at $25 a million
-    assert round(scan_cost(8_192_000_000), 3) == 0.125
-    assert estimate(Tally(), rate=10, max_in_flight_runs=3).total == 0
+    assert round(scan_cost(8_192_000_000, prices), 3) == 0.125
+    assert estimate(Tally(), prices, rate=10, max_in_flight_runs=3).total == 0
 
 
 def test_tallies_add_up_and_survive_their_item() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.core import prices
+from keyturn.core.prices import PriceList
 from keyturn.core.replay_plan import Tally
 
 _EVENT_MS_UNKNOWN: Final = 1_000
@@ -16,6 +16,8 @@ _WRITES_A_REWIND: Final = 6
 """Key state and operation record in one transaction, which doubles them, and the plan's own items."""
 _READS_AN_INVOCATION: Final = 3
 """Key state, stored results, the slice."""
+_LAMBDA_GB: Final = 256 / 1_024
+"""What the template gives a function unless it says otherwise; on x86_64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +44,25 @@ class Estimate:
         return max(self.by_rate_s, self.by_slots_s, self.by_longest_key_s)
 
 
-def estimate(tally: Tally, *, rate: int, max_in_flight_runs: int) -> Estimate:
+def estimate(tally: Tally, prices: PriceList, *, rate: int, max_in_flight_runs: int) -> Estimate:
     """Estimate what a plan comes to."""
     event_s = (tally.worked_ms / tally.timed_events if tally.timed_events else _EVENT_MS_UNKNOWN) / 1_000
     run_s = event_s * tally.events / max(1, tally.runs) + _RUN_OVERHEAD_MS / 1_000
-    express_run = prices.EXPRESS_START + run_s * prices.EXPRESS_GB * prices.EXPRESS_GB_S
-    invocation = prices.LAMBDA_REQUEST + event_s * prices.LAMBDA_GB * prices.LAMBDA_GB_S
+    express_gb_s = tally.express_runs * prices.express_billed_gb_s(run_s * 1_000)
+    express = tally.express_runs * prices.express_start + prices.express_usd(express_gb_s)
+    invocation = prices.lambda_request + event_s * _LAMBDA_GB * prices.lambda_gb_s_x86
     writes = tally.runs * _WRITES_A_RUN + tally.steps_to_run + tally.keys * _WRITES_A_REWIND
     reads = tally.invocations * _READS_AN_INVOCATION
     return Estimate(
-        step_functions=tally.transitions * prices.STANDARD_TRANSITION + tally.express_runs * express_run,
+        step_functions=tally.transitions * prices.standard_transition + express,
         lambda_=tally.invocations * invocation,
-        dynamodb=writes * prices.WRITE_UNIT + reads * prices.READ_UNIT,
+        dynamodb=writes * prices.dynamodb_write_unit + reads * prices.dynamodb_read_unit,
         by_rate_s=tally.keys / rate,
         by_slots_s=tally.runs * run_s / max_in_flight_runs,
         by_longest_key_s=tally.longest_runs * run_s,
     )
 
 
-def scan_cost(size_bytes: int) -> float:
+def scan_cost(size_bytes: int, prices: PriceList) -> float:
     """What it costs to read a whole table, eventually consistent, in dollars."""
-    return size_bytes / prices.READ_UNIT_EVENTUAL_BYTES * prices.READ_UNIT
+    return size_bytes / (2 * prices.rounding.read_unit_bytes) * prices.dynamodb_read_unit
