@@ -23,6 +23,7 @@ from keyturn_cli.key import key
 from keyturn_cli.key import run as run_of_key
 from keyturn_cli.keys import keys
 from keyturn_cli.parked import resume, skip
+from keyturn_cli.planning.command import plan
 from keyturn_cli.push import push
 from keyturn_cli.release import app as release
 from keyturn_cli.replay import app as replay
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, resume, skip, doctor, drill):
+for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, resume, skip, doctor, drill, plan):
     app.command()(command)
 app.command("run")(run_of_key)
 app.add_typer(quarantine.app, name="quarantine")

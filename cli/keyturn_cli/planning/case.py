@@ -1,0 +1,85 @@
+"""A load with the settings that are tried for it, and all that follows from the two without a price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from keyturn_cli.planning.flow import ClassFlow, RunTimes, class_flow, run_times
+from keyturn_cli.planning.latencies import Latencies
+from keyturn_cli.planning.simulation import PutToDone, RunModel, percentiles, simulate, slot_queue
+from keyturn_cli.planning.sizing import Sizing, shape_of, sizing_of
+from keyturn_cli.planning.units import Units, units_of
+from keyturn_cli.planning.workload import Settings, Workload
+
+
+@dataclass(frozen=True)
+class Case:
+    """One load, one choice of settings."""
+
+    workload: Workload
+    settings: Settings
+    latencies: Latencies
+    slots: int = 0
+    """Runs that may be in flight at once, if something bounds them; 0 for as many as the load takes."""
+
+    @cached_property
+    def times(self) -> RunTimes:
+        """Means of one run."""
+        return run_times(self.workload, self.settings, self.latencies)
+
+    @cached_property
+    def flows(self) -> tuple[ClassFlow, ...]:
+        """How each class of keys gets on."""
+        return tuple(class_flow(keys, self.times, self.batch_max) for keys in self.workload.classes())
+
+    @cached_property
+    def sizing(self) -> Sizing:
+        """How much of everything it takes."""
+        return sizing_of(self.workload, self.settings, self.times, self.flows, self.latencies)
+
+    @cached_property
+    def units(self) -> Units:
+        """Units of an average event: of each class's, by its share."""
+        first, *others = (
+            units_of(shape_of(self.workload, self.settings, flow, self.sizing.records_a_batch)).times(
+                flow.keys.rate / self.workload.rate
+            )
+            for flow in self.flows
+        )
+        for other in others:
+            first = first.plus(other)
+        return first
+
+    @property
+    def lagging(self) -> ClassFlow | None:
+        """The keys that don't keep up."""
+        return next((flow for flow in self.flows if not flow.is_holding), None)
+
+    @property
+    def lacks_slots(self) -> bool:
+        """Whether fewer runs may be in flight than the load takes."""
+        return 0 < self.slots < self.sizing.max_in_flight_runs
+
+    @cached_property
+    def put_to_done(self) -> PutToDone:
+        """Simulated; only for what holds, since queues grow for ever else."""
+        workload, settings, sizing = self.workload, self.settings, self.sizing
+        queue = slot_queue(sizing.in_flight, self.slots or sizing.max_in_flight_runs, self.times.run_ms(1))
+        run = RunModel(
+            settings.kind, self.batch_max, workload.steps, workload.step_ms, settings.memory_mb
+        )  # fmt: skip
+        samples = (simulate(flow.keys, run, self.latencies, sizing.intake, queue) for flow in self.flows)
+        return percentiles([(flow.keys.rate, sample) for flow, sample in zip(self.flows, samples, strict=True)])
+
+    @property
+    def batch_max(self) -> int:
+        """Events that a run takes at most."""
+        return self.workload.batch_max(self.settings.batch)
+
+
+def with_full_runs(case: Case, batch: int) -> Case:
+    """The same load on so few keys that each is always at work, with full runs: what a backlog costs."""
+    full = replace(case, settings=replace(case.settings, batch=batch), slots=0)
+    keys = int(case.workload.rate * full.times.run_ms(full.batch_max) / 1_000 / full.batch_max)
+    return replace(full, workload=replace(case.workload, keys=max(1, keys), hot_share=0))

@@ -1,0 +1,143 @@
+"""The cheapest settings that hold a load and its target, and why the others don't do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Final
+
+from keyturn.core.prices import PriceList
+from keyturn_cli.planning.case import Case
+from keyturn_cli.planning.costs import Cost, cost_of
+from keyturn_cli.planning.latencies import Latencies
+from keyturn_cli.planning.quotas import Need, needs_of
+from keyturn_cli.planning.sizing import BUCKETS_MAX, SLOTS_MAX, SPARE_CONCURRENCY
+from keyturn_cli.planning.workload import Architecture, Kind, Settings, StreamMode, Workload
+
+BATCHES: Final = (1, 10, 50)
+MEMORIES_MB: Final = (256, 512)
+EXPRESS_S_MAX: Final = 300
+"""Longest life of an Express execution. Step Functions Developer Guide, "Service quotas"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller fixes, and what a plan must hold besides the load."""
+
+    kind: Kind | None = None
+    batch: int | None = None
+    target_p99_ms: float | None = None
+    concurrency: int | None = None
+    """Lambda's, that the account has."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Settings with their price, and what speaks against them."""
+
+    case: Case
+    cost: Cost
+    against: str = ""
+    """Empty if they hold everything."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen for a load."""
+
+    chosen: Option
+    """The cheapest that holds; if none does, the cheapest of those that come nearest."""
+    rejected: tuple[Option, ...]
+    """The best of every other kind and batch."""
+    needs: tuple[Need, ...]
+    prices: PriceList
+    latencies: Latencies
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether the load and the target are held."""
+        return not self.chosen.against
+
+
+def make_plan(workload: Workload, wanted: Wanted, prices: PriceList, latencies: Latencies) -> Plan:
+    """Choose the cheapest settings that hold a load."""
+    kinds = (wanted.kind,) if wanted.kind else tuple(Kind)
+    batches = (wanted.batch,) if wanted.batch else BATCHES
+    groups = [_best(workload, wanted, prices, latencies, kind, batch) for kind, batch in product(kinds, batches)]
+    chosen, *rejected = sorted(groups, key=_rank)
+    return Plan(
+        chosen=chosen,
+        rejected=tuple(_compared(option, chosen) for option in rejected),
+        needs=tuple(needs_of(chosen.case, prices.region)),
+        prices=prices,
+        latencies=latencies,
+    )
+
+
+def _best(
+    workload: Workload, wanted: Wanted, prices: PriceList, latencies: Latencies, kind: Kind, batch: int
+) -> Option:
+    """Choose stream mode, memory and processor for a kind and a batch: the cheapest that hold, else the cheapest."""
+    choices = product(StreamMode, MEMORIES_MB, Architecture)
+    cases = [Case(workload, Settings(kind, batch, *choice), latencies) for choice in choices]
+    options = sorted(
+        (Option(case, cost_of(case, prices)) for case in cases), key=lambda option: option.cost.usd_a_month
+    )
+    tried: list[Option] = []
+    for option in options:
+        case = _bounded(option.case, wanted)
+        tried.append(replace(option, case=case, against=_against(case, wanted)))
+        if not tried[-1].against:
+            return tried[-1]
+    return tried[0]
+
+
+def _bounded(case: Case, wanted: Wanted) -> Case:
+    if wanted.concurrency is None:
+        return case
+    sizing = case.sizing
+    others = sizing.sequencer_concurrency + sizing.dispatcher_concurrency + SPARE_CONCURRENCY
+    return replace(case, slots=max(1, (wanted.concurrency - others) // case.workload.steps))
+
+
+def _against(case: Case, wanted: Wanted) -> str:
+    """Say what settings don't hold; empty if they do. The simulation comes last, since it takes longest."""
+    return next(_problems(case, wanted), "")
+
+
+def _problems(case: Case, wanted: Wanted) -> Iterator[str]:
+    lagging, sizing = case.lagging, case.sizing
+    if lagging is not None:
+        yield (
+            f"{lagging.keys.name} get {lagging.keys.key_rate:,.2g} events a second each, and"
+            f" {lagging.key_rate_max:,.2g} is what a key can take"
+        )
+    hottest = max(flow.keys.key_rate for flow in case.flows)
+    if hottest > sizing.key_rate_by_partition:
+        most = sizing.key_rate_by_partition
+        yield f"a key's partition takes {most:,.0f} events a second, the busiest get {hottest:,.0f}"
+    if case.lacks_slots:
+        yield f"{sizing.max_in_flight_runs:,} runs must be in flight, concurrency leaves room for {case.slots:,}"
+    if sizing.max_in_flight_runs > SLOTS_MAX:
+        yield f"{sizing.max_in_flight_runs:,} runs must be in flight, MaxInFlightRuns ends at {SLOTS_MAX:,}"
+    if sizing.index_buckets > BUCKETS_MAX:
+        yield f"{sizing.index_buckets:,} index buckets, IndexBuckets ends at {BUCKETS_MAX}"
+    longest_s = case.times.execution_ms(case.batch_max) / 1_000
+    if case.settings.kind is not Kind.STANDARD and longest_s > EXPRESS_S_MAX:
+        yield f"a full run takes {longest_s:,.0f} s, an Express execution ends after {EXPRESS_S_MAX}"
+    if wanted.target_p99_ms is not None and case.put_to_done.p99_ms > wanted.target_p99_ms:
+        yield f"p99 is {case.put_to_done.p99_ms:,.0f} ms, the target {wanted.target_p99_ms:,.0f}"
+
+
+def _rank(option: Option) -> tuple[bool, float, int]:
+    # Of equals the smaller batch: it is stricter.
+    return bool(option.against), round(option.cost.usd_a_month, 6), option.case.settings.batch
+
+
+def _compared(option: Option, chosen: Option) -> Option:
+    if option.against:
+        return option
+    more = option.cost.usd_a_month / chosen.cost.usd_a_month - 1
+    against = f"{more:.0%} dearer" if more >= 0.005 else "no cheaper: runs find as many events without it"
+    return replace(option, against=against)

@@ -1,0 +1,109 @@
+"""How runs follow each other: means by the model, from which everything else is sized.
+
+A key runs one run at a time. With `r` events a second, `o` seconds that a run takes besides its events and `s` seconds
+that each of its events adds, a run finds `b = r * (o + b * s)` events waiting, so `b = r * o / (1 - r * s)`: between 1
+and what a run may take. A key holds its rate when its runs need less than all of its time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from keyturn_cli.planning.latencies import Latencies, on_processor
+from keyturn_cli.planning.workload import KeyClass, Kind, Settings, Workload
+
+UTILISATION_MAX: Final = 0.8
+"""Share of a limit, of a key's time or of its slots that a plan uses: queues grow fast above it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimes:
+    """Means of one run, in milliseconds."""
+
+    start_ms: float
+    """From the claim to where the workers are called."""
+    worker_base_ms: float
+    """A worker's invocation without its work, as it is billed."""
+    event_ms: float
+    sequencer_ms: float
+    between_ms: float
+    """Invocations and transitions around workers and sequencer."""
+
+    def worker_ms(self, batch: float) -> float:
+        """A worker's invocation for so many events."""
+        return self.worker_base_ms + batch * self.event_ms
+
+    def run_ms(self, batch: float) -> float:
+        """A run, from its claim to the claim of the next one."""
+        return self.start_ms + self.between_ms + self.worker_ms(batch) + self.sequencer_ms
+
+    def execution_ms(self, batch: float) -> float:
+        """What its execution is billed for, if it is an Express one."""
+        return self.between_ms + self.worker_ms(batch) + self.sequencer_ms
+
+
+def run_times(workload: Workload, settings: Settings, latencies: Latencies) -> RunTimes:
+    """Work the means out."""
+    transition = latencies.transition(settings.kind).mean
+    cold_ms = latencies.cold_start_share * latencies.lambda_cold_start.mean
+    starts_ms = latencies.start_execution.mean
+    parent_ms = 0.0
+    if settings.kind is Kind.NESTED:
+        starts_ms *= 2
+        parent_ms = 2 * latencies.standard_transition.mean
+    return RunTimes(
+        start_ms=starts_ms,
+        worker_base_ms=(
+            latencies.dynamodb_read.mean
+            + latencies.dynamodb_write.mean
+            + on_processor(latencies.worker_cpu, settings.memory_mb)
+        ),
+        event_ms=latencies.step(workload.step_ms).mean,
+        sequencer_ms=(
+            latencies.dynamodb_read.mean
+            + latencies.dynamodb_write.mean
+            + on_processor(latencies.sequencer_cpu, settings.memory_mb)
+        ),
+        between_ms=3 * transition + 2 * (latencies.lambda_invoke.mean + cold_ms) + parent_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFlow:
+    """How one class of keys gets on."""
+
+    keys: KeyClass
+    batch: float
+    """Events of a run, on average."""
+    busy: float
+    """Share of the runs that follow on at once."""
+    in_flight: float
+    """Runs in flight of all its keys."""
+    runs_max: float
+    """Runs a second, at the load below the asked one at which they are most."""
+    key_rate_max: float
+    """Events a second that one key can take at most, by its runs."""
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether its keys keep up."""
+        return self.keys.key_rate <= self.key_rate_max
+
+
+def class_flow(keys: KeyClass, times: RunTimes, batch_max: int) -> ClassFlow:
+    """Work out how a class of keys gets on."""
+    rate = keys.key_rate
+    first_s, event_s = times.run_ms(1) / 1_000, times.event_ms / 1_000
+    without_s = first_s - event_s
+    left = 1 - rate * event_s
+    batch = min(float(batch_max), max(1.0, rate * without_s / left)) if left > 0 else float(batch_max)
+    busy = min(1.0, rate * first_s)
+    return ClassFlow(
+        keys=keys,
+        batch=batch,
+        busy=busy,
+        in_flight=keys.keys * busy,
+        runs_max=keys.keys * min(rate, 1 / first_s),
+        key_rate_max=UTILISATION_MAX * batch_max / (times.run_ms(batch_max) / 1_000),
+    )

@@ -1,0 +1,175 @@
+"""How much of everything a load takes: shards, lanes, concurrency, slots, index buckets, units a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Final
+
+from keyturn_cli.planning.flow import UTILISATION_MAX, ClassFlow, RunTimes
+from keyturn_cli.planning.latencies import Latencies, on_processor
+from keyturn_cli.planning.simulation import Intake
+from keyturn_cli.planning.units import Shape, Units, units_of
+from keyturn_cli.planning.workload import Settings, Workload
+
+SHARD_BYTES: Final = 1_000_000
+SHARD_RECORDS: Final = 1_000
+"""A second, in. Kinesis Developer Guide, "Quotas and limits"."""
+PARTITION_WRITE_UNITS: Final = 1_000
+PARTITION_READ_UNITS: Final = 3_000
+"""A second, of one DynamoDB partition: of one key, and of one index bucket."""
+FACTOR_MAX: Final = 10
+"""ParallelizationFactor."""
+BUCKETS_LEAST: Final = 8
+BUCKETS_MAX: Final = 256
+SLOTS_MAX: Final = 100_000
+"""The template's bounds of IndexBuckets and MaxInFlightRuns."""
+SPARE_CONCURRENCY: Final = 5
+"""Left to watchdog, sweeper and the rest."""
+
+_BATCH_RECORDS: Final = 500
+_WINDOW_MS: Final = 1_000
+"""BatchSize and MaximumBatchingWindowInSeconds of the template's mapping."""
+_HANDS: Final = 8
+"""Keys that a dispatcher works on side by side."""
+_ITEMS_A_CALL: Final = 25
+"""Of BatchWriteItem; an event is two of them."""
+_DISPATCHER_MB: Final = 512
+DISPATCHER_GB: Final = _DISPATCHER_MB / 1_024
+_COLD_RUN_UNITS: Final = 3
+_ENDLESS: Final = 1e9
+"""A batch so large that nothing is left of what is shared among its events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """What a load takes, at its asked rate and at every lower one."""
+
+    shards_by_bytes: int
+    shards_by_records: int
+    shards_by_dispatch: int
+    """As many as it takes for ten dispatchers each to keep up."""
+    parallelization_factor: int
+    records_a_batch: float
+    dispatcher_ms: float
+    """Of one batch."""
+    worker_concurrency: int
+    sequencer_concurrency: int
+    dispatcher_concurrency: int
+    max_in_flight_runs: int
+    in_flight: float
+    runs_max: float
+    """A second, at the load up to the asked one at which they are most."""
+    write_units_max: float
+    read_units_max: float
+    index_write_units_max: float
+    index_buckets: int
+    key_rate_by_partition: float
+    """Events a second of one hot key that its partition's units allow."""
+
+    @property
+    def shards(self) -> int:
+        """Shards of a provisioned stream."""
+        return max(self.shards_by_bytes, self.shards_by_records, self.shards_by_dispatch)
+
+    @property
+    def lambda_concurrency(self) -> int:
+        """Invocations at once, of all functions."""
+        return self.worker_concurrency + self.sequencer_concurrency + self.dispatcher_concurrency + SPARE_CONCURRENCY
+
+    @property
+    def intake(self) -> Intake:
+        """What a record goes through before its key is looked at."""
+        return Intake(_WINDOW_MS, self.dispatcher_ms)
+
+
+def sizing_of(
+    workload: Workload, settings: Settings, times: RunTimes, flows: Sequence[ClassFlow], latencies: Latencies
+) -> Sizing:
+    """Work out what a load takes. More load never takes less of anything."""
+    record_ms = _record_ms(latencies)
+    by_bytes = _of_limit(workload.rate * workload.payload_bytes, SHARD_BYTES)
+    by_records = _of_limit(workload.rate, SHARD_RECORDS)
+    lanes = _of_limit(workload.rate * record_ms, 1_000)
+    by_dispatch = -(-lanes // FACTOR_MAX)
+    shards = max(by_bytes, by_records, by_dispatch)
+    factor = -(-lanes // shards)
+    records = min(float(_BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * _WINDOW_MS / 1_000))
+    in_flight = sum(flow.in_flight for flow in flows)
+    runs = sum(flow.runs_max for flow in flows)
+    slots = _of_limit(in_flight, 1)
+    worst = _units_at_most(workload, settings, flows, records)
+    buckets = _of_limit(worst.index_write_units, PARTITION_WRITE_UNITS)
+    return Sizing(
+        shards_by_bytes=by_bytes,
+        shards_by_records=by_records,
+        shards_by_dispatch=by_dispatch,
+        parallelization_factor=factor,
+        records_a_batch=records,
+        dispatcher_ms=records * record_ms,
+        worker_concurrency=slots * workload.steps,
+        sequencer_concurrency=_of_limit(runs * times.sequencer_ms, 1_000),
+        dispatcher_concurrency=shards * factor,
+        max_in_flight_runs=slots,
+        in_flight=in_flight,
+        runs_max=runs,
+        write_units_max=worst.write_units,
+        read_units_max=worst.read_units,
+        index_write_units_max=worst.index_write_units,
+        index_buckets=max(BUCKETS_LEAST, buckets),
+        key_rate_by_partition=_key_rate_by_partition(workload, settings, records),
+    )
+
+
+def shape_of(workload: Workload, settings: Settings, flow: ClassFlow, records: float) -> Shape:
+    """How a class's events go through, on average."""
+    return Shape(
+        kind=settings.kind,
+        steps=workload.steps,
+        payload_bytes=workload.payload_bytes,
+        batch=flow.batch,
+        busy=flow.busy,
+        admitted_together=max(1.0, flow.keys.key_rate * _WINDOW_MS / 1_000),
+        records=records,
+    )
+
+
+def _of_limit(needed: float, limit: float) -> int:
+    """How many of something whose limit is used up to a share; at least one."""
+    return max(1, ceil(needed / (limit * UTILISATION_MAX)))
+
+
+def _record_ms(latencies: Latencies) -> float:
+    """A dispatcher's time for one record, of a key that is idle: half of its log's call, and its key's claim and start.
+
+    Its calls for keys go on side by side.
+    """
+    log_ms = latencies.dynamodb_write.mean * 2 / _ITEMS_A_CALL
+    reads_ms = latencies.dynamodb_read.mean
+    key_ms = (reads_ms + latencies.dynamodb_write.mean + latencies.start_execution.mean) / _HANDS
+    return log_ms + key_ms + on_processor(latencies.dispatcher_record_cpu, _DISPATCHER_MB)
+
+
+def _units_at_most(workload: Workload, settings: Settings, flows: Sequence[ClassFlow], records: float) -> Units:
+    """Units a second, at most, at any load up to the asked one: at a lower one keys are cold, and runs are smaller.
+
+    Cold keys' claims and index entries (3 units a run) end where busy keys' admissions (one for each window) begin.
+    """
+    shared = Shape(settings.kind, workload.steps, workload.payload_bytes, batch=_ENDLESS, records=records)
+    event, alone = units_of(shared), units_of(replace(shared, batch=1))
+    runs = sum(flow.runs_max for flow in flows)
+    admissions = sum(
+        max(0.0, flow.keys.keys * min(flow.keys.key_rate, 1_000 / _WINDOW_MS) - _COLD_RUN_UNITS * flow.runs_max)
+        for flow in flows
+    )
+    sure = event.times(workload.rate).plus(alone.times(runs)).plus(event.times(-runs))
+    return replace(sure, write_units=sure.write_units + admissions, read_units=sure.read_units + admissions)
+
+
+def _key_rate_by_partition(workload: Workload, settings: Settings, records: float) -> float:
+    """Events a second of one key whose runs follow each other, full."""
+    batch = workload.batch_max(settings.batch)
+    shape = Shape(settings.kind, workload.steps, workload.payload_bytes, batch, 1.0, records=records)
+    units = units_of(shape)
+    return min(PARTITION_WRITE_UNITS / units.write_units, PARTITION_READ_UNITS / units.read_units)
