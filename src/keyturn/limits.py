@@ -16,8 +16,15 @@ BATCH_GET_ITEMS_MAX: Final = 100
 MESSAGE_DELAY_S_MAX: Final = 900
 """SQS DelaySeconds. Source: SendMessage API reference."""
 
+EXPRESS_EXECUTION_S_MAX: Final = 300
+"""Longest life of an Express execution. Hard. Source: AWS Step Functions Developer Guide, "Service quotas"."""
+
 RUN_INLINE_BYTES_MAX: Final = 180_000
 """Events that one run carries inside its execution input; leaves room for the envelope and the step answers."""
+
+HANDED_OVER_BYTES_MAX: Final = 200_000
+"""A run's whole input that an execution goes on with; a larger one is started by itself. Leaves as much room for the
+step answers."""
 
 EVENT_INLINE_BYTES_MAX: Final = 100_000
 """A larger event goes to the payload bucket, and its log item keeps a reference."""
@@ -31,6 +38,7 @@ QUARANTINE_INLINE_BYTES_MAX: Final = 200_000
 SUBSEQUENCE_MAX: Final = 999_999
 
 assert RUN_INLINE_BYTES_MAX < EXECUTION_INPUT_BYTES_MAX  # noqa: S101
+assert RUN_INLINE_BYTES_MAX < HANDED_OVER_BYTES_MAX < EXECUTION_INPUT_BYTES_MAX  # noqa: S101
 assert EVENT_INLINE_BYTES_MAX <= RUN_INLINE_BYTES_MAX  # noqa: S101
 assert EVENT_INLINE_BYTES_MAX < ITEM_BYTES_MAX  # noqa: S101
 assert QUARANTINE_INLINE_BYTES_MAX < ITEM_BYTES_MAX  # noqa: S101

@@ -225,6 +225,24 @@ def _index(simulation: Simulation, states: Mapping[str, KeyState]) -> Iterator[s
         yield f"no lost wake-up: the index names {sorted(found)}, not {sorted(wanted)}"
 
 
+def _by_its_own_machine(simulation: Simulation) -> Iterator[str]:
+    """A run is worked on by the state machine of its route, at its key's release, wherever an execution goes on."""
+    for execution in simulation.workflows.executions:
+        for run in execution.runs:
+            if (run["machine"], run["release"]) != (execution.machine, execution.runs[0]["release"]):
+                yield (
+                    f"own machine: {execution.name} of {execution.machine}, release {execution.runs[0]['release']}, "
+                    f"went on with attempt {run['fence']} of {run['machine']}, release {run['release']}"
+                )
+
+
+def _never_cut_off(simulation: Simulation) -> Iterator[str]:
+    """An execution goes on with a run only if it lasts that long."""
+    for execution in simulation.workflows.executions:
+        if execution.status == "TIMED_OUT" and len(execution.runs) > 1:
+            yield f"within its time: {execution.name} was cut off at its run {len(execution.runs)}"
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _order,
     _in_time,
@@ -236,6 +254,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     _admitted_once,
     _late_is_late,
     _on_one_release,
+    _by_its_own_machine,
+    _never_cut_off,
     _states,
     _drained,
 )

@@ -24,9 +24,10 @@ from keyturn.core import protocol
 from keyturn.core import state as states
 from keyturn.core import task as tasks
 from keyturn.core.actions import StartRun
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.protocol import Transition
 from keyturn.core.rollout import Rollout
-from keyturn.core.state import KeyState, Phase, passed
+from keyturn.core.state import KeyState, Phase, Run, passed
 from keyturn.errors import Throttled
 from keyturn.shell import apply as applying
 from keyturn.shell import dispatch as dispatching
@@ -47,6 +48,7 @@ _ADMIT_COMMAND: Final = dispatching._admit_command
 _UNDONE: Final = dispatching._undone
 _DUE: Final = states.due
 _RETRY: Final = protocol._retry
+_FITS: Final = DrainingExecution.fits
 
 
 def _handler(command: type[ask.Command], changed: Callable[..., Transition]) -> AbstractContextManager[Any]:
@@ -321,6 +323,24 @@ def hold_is_ignored_by_claims() -> AbstractContextManager[Any]:
     return _handler(ask.Claim, claim)
 
 
+def goes_on_with_any_run() -> AbstractContextManager[Any]:
+    """Let an execution go on with runs of other workflows, kinds and releases than its own."""
+
+    def fits(execution: DrainingExecution, state: KeyState, run: Run, now_ms: int) -> bool:
+        return _FITS(replace(execution, machine=run.machine, release=state.release), state, run, now_ms)
+
+    return patch.object(DrainingExecution, "fits", fits)
+
+
+def goes_on_without_time() -> AbstractContextManager[Any]:
+    """Let an execution go on with its key's runs until it is cut off."""
+
+    def fits(execution: DrainingExecution, state: KeyState, run: Run, _now_ms: int) -> bool:
+        return _FITS(execution, state, run, 0)
+
+    return patch.object(DrainingExecution, "fits", fits)
+
+
 def keys_follow_the_rollout() -> AbstractContextManager[Any]:
     """Let a key take whatever release is right for it now, whatever it began with."""
     return patch.object(Rollout, "next_of", lambda rollout, state: rollout.chosen_for(state.key))
@@ -368,6 +388,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         two_runs_at_once,
         names_start_over,
         hold_is_ignored_by_claims,
+        goes_on_with_any_run,
+        goes_on_without_time,
         keys_follow_the_rollout,
     )
 }

@@ -58,6 +58,7 @@ class Trouble(StrEnum):
     STARTED_TWICE = "Express executions start twice for a while"
     THROTTLED_STARTS = "StartExecution is throttled for a while"
     LOST_MESSAGES = "wake-up messages and status changes are lost for a while"
+    LOST_ANSWERS = "some answers of workers and sequencers are lost for a while"
     NO_INVOKES = "Lambda throttles invocations for a while"
     A_YEAR = "half a year passes"
 

@@ -195,7 +195,7 @@ class Simulation:
         """Have the Lambda of a step begin when its task has timed out, or is about to."""
         if step != "inventory" or self._is_repaired:
             return 0
-        for entry in execution.input["events"]:
+        for entry in execution.at["events"]:
             event_id = entry.get("event", {}).get("id", "")
             doing = self._doings.get(event_id)
             is_first = doing is Doing.LATE_ONCE and not self._tries.get((event_id, step))
@@ -275,6 +275,8 @@ class Simulation:
                 self.workflows.doubled_until_ms = until_ms
             case Trouble.THROTTLED_STARTS:
                 self.workflows.throttled_until_ms = until_ms
+            case Trouble.LOST_ANSWERS:
+                self.workflows.unheard_until_ms = until_ms
             case Trouble.NO_INVOKES:
                 self.lambdas.throttled_until_ms = until_ms
             case _:

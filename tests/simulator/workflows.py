@@ -1,7 +1,7 @@
 """Step Functions: the sample's workflow with its own retries and timeouts, and the replay workflow.
 
 A timeout or a stop ends an execution, not the Lambda behind its task. An Express execution may be started twice, and
-tells nobody how it ended.
+tells nobody how it ended; it goes on with whatever run the sequencer's answer brings.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +22,12 @@ from tests.simulator.scenario import Tempo
 
 MACHINES: Final = Path(__file__).parents[2] / "statemachines"
 PREFIX: Final = "arn:aws:states:us-east-1:123456789012:stateMachine:keyturn-"
+_UNHEARD: Final = 0.3
+"""How many answers are lost while some are."""
 STEPS: Final = ("inventory", "payment")
 
 _DEFINITION: Final = json.loads((MACHINES / "order.asl.json").read_text())
+_DRAINING: Final = json.loads((MACHINES / "order.draining.asl.json").read_text())
 _WORK: Final = _DEFINITION["States"]["Work"]["Branches"][0]["States"]["Inventory"]
 _SEQUENCE: Final = _DEFINITION["States"]["Sequence"]
 
@@ -36,6 +40,8 @@ class Times:
     sequence_ms: int
     execution_ms: int
     run_ms: int
+    draining_ms: int
+    """Of an execution that goes on with further runs: all of Express."""
 
 
 TIMES: Final = {
@@ -44,8 +50,9 @@ TIMES: Final = {
         sequence_ms=_SEQUENCE["TimeoutSeconds"] * 1_000,
         execution_ms=_DEFINITION["TimeoutSeconds"] * 1_000,
         run_ms=140_000,
+        draining_ms=_DRAINING["TimeoutSeconds"] * 1_000,
     ),
-    Tempo.BRISK: Times(task_ms=5_000, sequence_ms=11_000, execution_ms=18_000, run_ms=20_000),
+    Tempo.BRISK: Times(task_ms=5_000, sequence_ms=11_000, execution_ms=18_000, run_ms=20_000, draining_ms=40_000),
 }
 
 RETRIES: list[dict[str, Any]] = _WORK["Retry"]
@@ -63,6 +70,12 @@ class Execution:
     status: str = "RUNNING"
     is_dead: bool = False
     execution_id: str = ""
+    """Of the fan-out that it is at."""
+    at: dict[str, Any] = field(default_factory=dict)
+    """The input of the run that it is at."""
+    began_ms: int = 0
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    """The headers of all runs that it was at."""
 
     @property
     def is_standard(self) -> bool:
@@ -91,6 +104,8 @@ class Workflows:
     executions: list[Execution] = field(default_factory=list)
     throttled_until_ms: int = 0
     doubled_until_ms: int = 0
+    unheard_until_ms: int = 0
+    """Until when some answers of functions are lost."""
 
     @property
     def running(self) -> list[Execution]:
@@ -151,13 +166,14 @@ class Workflows:
 
     def _start(self, machine: str, name: str, document: dict[str, Any]) -> None:
         number = len(self.executions)
-        execution = Execution(number, machine, name, document, execution_id=f"execution-{number}")
+        execution = Execution(number, machine, name, document, began_ms=self.hub.now_ms)
         self.executions.append(execution)
         if execution.is_replay:
             self.hub.spawn(lambda: self._replay(execution), execution)
             return
         self.hub.spawn(lambda: self._run(execution), execution)
-        self.hub.after(self.times.execution_ms, lambda: self._end(execution, "TIMED_OUT"))
+        lasts_ms = self.times.execution_ms if execution.is_standard else self.times.draining_ms
+        self.hub.after(lasts_ms, lambda: self._end(execution, "TIMED_OUT"))
 
     def _end(self, execution: Execution, status: str) -> None:
         if execution.status != "RUNNING":
@@ -170,20 +186,38 @@ class Workflows:
     # The workflows
 
     def _run(self, execution: Execution) -> None:
+        document = execution.input
+        while "run" in document:
+            document = self._round(execution, document)
+        self._end(execution, "SUCCEEDED")
+
+    def _round(self, execution: Execution, document: dict[str, Any]) -> dict[str, Any]:
+        """Do one run; return the sequencer's answer, nothing when there is none: the execution has failed then."""
+        execution.at = document
+        execution.runs.append(document["run"])
+        execution.execution_id = f"execution-{execution.number}-{len(execution.runs)}"
         answers = self.hub.side_by_side(len(self.steps), lambda step: self._step(execution, step), self.steps)
-        payload = {"run": execution.input["run"], "steps": answers}
+        payload = {"run": document["run"], "steps": answers} | self._about(execution)
         tries = 1 + _SEQUENCE["Retry"][0]["MaxAttempts"]
         for _ in range(tries):
             answer = self._task(execution, "sequencer", payload, self.times.sequence_ms)
             if not answer.error:
-                self._end(execution, "SUCCEEDED")
-                return
+                found: dict[str, Any] = answer.value
+                return found
             self.hub.pause(self.hub.chance.randrange(1_000))
         self._end(execution, "FAILED")
+        return {}
+
+    def _about(self, execution: Execution) -> dict[str, Any]:
+        if execution.is_standard:
+            return {}
+        began = datetime.fromtimestamp(execution.began_ms / 1_000, UTC)
+        told = {"name": execution.name, "started_at": began.isoformat(), "timeout_s": self.times.draining_ms / 1_000}
+        return {"execution": told}
 
     def _step(self, execution: Execution, step: str) -> dict[str, Any]:
         """Run a branch: its task, with the retries that the state machine grants, and its Catch."""
-        payload = {"step": step, "execution_id": execution.execution_id, **execution.input}
+        payload = {"step": step, "execution_id": execution.execution_id, **execution.at}
         tried = [0] * len(RETRIES)
         while True:
             late_ms = self.late_ms(step, execution)
@@ -205,6 +239,8 @@ class Workflows:
         strand, answers = getcurrent(), list[Answer]()
 
         def hear(answer: Answer) -> None:
+            if self.hub.now_ms < self.unheard_until_ms and self.hub.chance.random() < _UNHEARD:
+                answer = Answer(error="Lambda.Unknown")
             if not answers:
                 answers.append(answer)
                 strand.switch()

@@ -6,13 +6,30 @@ state machine -> case -> state -> named responses, by attempt.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from keyturn.core.draining import DrainingExecution
+from keyturn.core.run_header import RunHeader
+
 CONFIG_FILE: Final = Path(__file__).with_name("mock-config.json")
-CONFIG: Final[Mapping[str, Any]] = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))
+DRAINING: Final = ("order", "lines", "tracking")
+"""Workflows whose definitions have a draining one too."""
+
+
+def _config() -> Mapping[str, Any]:
+    """Read the file; what a workflow does, its draining definition does as well."""
+    config: dict[str, Any] = json.loads(CONFIG_FILE.read_text(encoding="utf-8"))
+    machines = config["StateMachines"]
+    for name in DRAINING:
+        rounds = machines.get(f"{name}-draining", {"TestCases": {}})
+        machines[f"{name}-draining"] = {"TestCases": machines[name]["TestCases"] | rounds["TestCases"]}
+    return config
+
+
+CONFIG: Final = _config()
 
 RUN_INPUT: Final[Mapping[str, Any]] = {
     "run": {
@@ -68,7 +85,7 @@ class Case:
 DONE: Final = ("inventory done", "payment done", "notification done")
 FORTY_PICKED: Final = ("picking done",) * 40
 
-CASES: Final = (
+_CASES: Final = (
     Case("order", "AllDone", DONE, {"Inventory": 1, "Payment": 1, "Notification": 1, "Sequence": 1}),
     Case("order", "OneFailsThenWorks", DONE, {"Inventory": 2, "Payment": 1}),
     Case("order", "OneIsThrottledThenWorks", DONE, {"Inventory": 2}),
@@ -111,6 +128,18 @@ CASES: Final = (
     ),
 )
 
+CASES: Final = (
+    *_CASES,
+    *(replace(case, workflow=f"{case.workflow}-draining") for case in _CASES if case.workflow in DRAINING),
+)
+
+ROUNDS: Final = (
+    Case("order-draining", "GoesOnTwice", DONE, {"Inventory": 3, "Payment": 3, "Notification": 3, "Sequence": 3}),
+    # each visit of the sequencer's state has its own retries
+    Case("order-draining", "SequencerFailsInBetween", DONE, {"Inventory": 3, "Sequence": 5}),
+)
+"""Executions that go on with a second and a third run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -129,6 +158,23 @@ def check(case: Case, outcome: Outcome) -> None:
     if outcome.tries is not None:
         assert {state: outcome.tries.get(state, 0) for state in case.tries} == case.tries
     assert outcome.status == ("SUCCEEDED" if case.succeeds else "FAILED")
+
+
+def check_rounds(case: Case, sequenced: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> None:
+    """Assert that each run went through all of its steps, in a fan-out with an id of its own.
+
+    `sequenced` is what the sequencer was told, call by call; `ids` the execution ids that workers got, in order.
+    """
+    rounds = list({told["run"]["fence"]: told for told in sequenced}.values())
+    assert [told["run"]["fence"] for told in rounds] == [4, 5, 6]
+    for told in rounds:
+        assert tuple(gist(told["steps"])) == case.reaches_sequencer
+        execution = DrainingExecution.from_payload(told, RunHeader.from_input(RUN_INPUT["run"]))
+        assert execution is not None, "the sequencer can't tell how much time is left"
+        assert execution.name
+    assert len(sequenced) == case.tries["Sequence"]
+    assert len(set(ids)) == 3
+    assert list(dict.fromkeys(ids)) == [ids[0], ids[3], ids[6]], "one after the other"
 
 
 def gist(steps: Any) -> Iterator[str]:

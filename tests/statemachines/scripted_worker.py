@@ -21,7 +21,8 @@ def handler(task: dict[str, Any], _context: object) -> Any:
     attempt = _count(Path(script["folder"]), state, task)
     response = _response(script["responses"][state], attempt)
     if "Throw" not in response:
-        return response["Return"]["Payload"]
+        answer = response["Return"]["Payload"]
+        return {**answer, "run": {**answer["run"], "script": script}} if "run" in answer else answer
     if response["Throw"]["Error"] == "States.Timeout":
         time.sleep(script["timeout_s"] + 1)
     raise StepFailed("as the case asks")
@@ -38,7 +39,10 @@ def _count(folder: Path, state: str, task: dict[str, Any]) -> int:
         fcntl.flock(calls, fcntl.LOCK_EX)
         calls.seek(0)
         before = [json.loads(line) for line in calls]
-        seen: dict[str, Any] = {field: task.get(field) for field in ("steps", "line", "execution_id")}
+        seen: dict[str, Any] = {
+            field: task.get(field) for field in ("steps", "line", "execution_id", "run", "execution")
+        }
+        seen["run"] = {field: value for field, value in task["run"].items() if field != "script"}
         calls.write(json.dumps(seen) + "\n")
     return sum(call["line"] == seen["line"] for call in before)
 

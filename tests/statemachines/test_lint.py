@@ -1,11 +1,13 @@
 """Each rule of the lint finds the machine that breaks it, and nothing in the machines that this project ships."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.statemachines.conftest import ROOT
+from tools.draining import derived_files, draining
 from tools.lint_statemachines.__main__ import lint
 from tools.lint_statemachines.definition import places
 from tools.lint_statemachines.durations import EndlessPathError, longest_path_s, retry_wait_s
@@ -30,6 +32,27 @@ MACHINE = Machine(
 )
 STACK = Stack({"Inventory": 3, "Payment": 3, "Notification": 2, "Sequencer": 10}, (MACHINE,))
 ROUTE = Route(name="order", workflow="order", kind="standard", run_timeout_s=900, worker_timeout_s=3)
+
+
+DRAINING_STACK = Stack(
+    STACK.function_timeouts_s,
+    (
+        Machine(
+            "OrderExpress",
+            "order-express",
+            "express",
+            "order.asl.json",
+            MACHINE.substitutions,
+        ),
+    ),
+)
+DRAINING_ROUTE = Route(name="order", workflow="order", kind="express", run_timeout_s=140, worker_timeout_s=3)
+
+
+@pytest.fixture
+def drains(order: Definition) -> Definition:
+    """The draining definition of the order workflow, to break."""
+    return draining(order, "order.asl.json")
 
 
 def worker(definition: Definition) -> dict[str, Any]:
@@ -164,6 +187,77 @@ def test_a_rule_names_what_breaks_it(order: Definition, spoil: Callable[[Definit
     assert check_shape("order.asl.json", order) == []
     spoil(order)
     assert finding in "\n".join(map(str, check_shape("order.asl.json", order)))
+
+
+def test_derived_files_are_what_their_sources_come_to() -> None:
+    """`python -m tools.draining` has nothing to write."""
+    files = derived_files(ROOT)
+    assert {path.name for path in files} == {f"{name}.draining.asl.json" for name in ("order", "lines", "tracking")}
+    for path, text in files.items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run python -m tools.draining"
+
+
+def test_a_draining_definition_has_no_problems(drains: Definition) -> None:
+    """The shape's rules and the nesting hold for one round."""
+    assert check_shape("order.asl.json", drains) == []
+    assert nesting(drains, DRAINING_STACK, DRAINING_ROUTE) == ""
+
+
+def goes_round_whatever_the_answer(definition: Definition) -> None:
+    definition["States"]["Sequence"]["Next"] = "Work"
+
+
+def goes_on_elsewhere(definition: Definition) -> None:
+    definition["States"]["More"]["Choices"][0]["Next"] = "Sequence"
+
+
+def ends_in_a_failure(definition: Definition) -> None:
+    definition["States"]["Done"] = {"Type": "Fail"}
+
+
+def does_not_tell_when_it_began(definition: Definition) -> None:
+    del definition["States"]["Sequence"]["Parameters"]["Payload"]["execution"]["started_at.$"]
+
+
+def tells_a_longer_time_than_it_has(definition: Definition) -> None:
+    definition["TimeoutSeconds"] = 200
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        goes_round_whatever_the_answer,
+        goes_on_elsewhere,
+        ends_in_a_failure,
+        does_not_tell_when_it_began,
+        tells_a_longer_time_than_it_has,
+    ],
+)
+def test_only_the_next_run_follows_the_sequencer(drains: Definition, spoil: Callable[[Definition], None]) -> None:
+    """Whatever else came behind it would run when the key is somebody else's."""
+    spoil(drains)
+    found = "\n".join(map(str, check_shape("order.asl.json", drains)))
+    assert 'state "Sequence": is followed by something else than the key\'s next run.' in found
+
+
+def test_a_run_that_drains_outlasts_one_round(drains: Definition) -> None:
+    """At run_timeout_s the key is taken from the execution, whatever further runs it may go on with."""
+    longest_s = int(longest_path_s(drains))
+    found = nesting(drains, DRAINING_STACK, replace(DRAINING_ROUTE, run_timeout_s=longest_s))
+    assert f"run_timeout_s is {longest_s}, a run of order.asl.json may take {longest_s} s." in found
+
+
+def test_a_run_that_drains_fits_behind_another(drains: Definition) -> None:
+    """An execution of 300 s never goes on with a run that may take 285."""
+    assert nesting(drains, DRAINING_STACK, replace(DRAINING_ROUTE, run_timeout_s=284)) == ""
+    found = nesting(drains, DRAINING_STACK, replace(DRAINING_ROUTE, run_timeout_s=285))
+    assert "it will never go on with a second run.\nLower run_timeout_s below 285" in found
+
+
+def test_standard_does_not_drain(drains: Definition) -> None:
+    """Its choice whether to go on would cost a transition an event."""
+    found = nesting(drains, route=with_route(run_timeout_s=140))
+    assert "OrderStandard: is Standard, and order.asl.json drains." in found
 
 
 def nesting(definition: Definition, stack: Stack = STACK, route: Route = ROUTE) -> str:

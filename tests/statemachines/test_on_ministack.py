@@ -19,7 +19,7 @@ from keyturn_local.clients import client_options, local_session
 from keyturn_local.engine import start_engine
 from keyturn_local.settings import LOCAL_HOST, LocalSettings
 
-from tests.statemachines.cases import CASES, CONFIG, RUN_INPUT, Case, Outcome, check
+from tests.statemachines.cases import CASES, CONFIG, ROUNDS, RUN_INPUT, Case, Outcome, check, check_rounds
 from tests.statemachines.executions import ROLE, make_machine, run, sequencer_input
 
 pytestmark = pytest.mark.engine
@@ -131,3 +131,19 @@ def test_what_reaches_the_sequencer_from_functions(
     tries = {state: len(made) for state, made in calls.items()}
     check(case, Outcome(status, {"run": RUN_INPUT["run"], "steps": steps}, tries))
     assert len({call["execution_id"] for state, made in calls.items() if state != "Sequence" for call in made}) == 1
+
+
+@pytest.mark.parametrize("case", ROUNDS, ids=str)
+def test_an_execution_goes_on_while_the_sequencers_function_brings_a_run(
+    case: Case, stepfunctions: Any, invoking_machines: dict[str, str], tmp_path: Path
+) -> None:
+    """Three runs in one execution, which ends when the answer brings none."""
+    script = {"folder": str(tmp_path), "timeout_s": TIMEOUT_S, "responses": case.responses_by_state}
+    scripted_input = {**RUN_INPUT, "run": {**RUN_INPUT["run"], "script": script}}
+    status, _ = run(stepfunctions, invoking_machines[case.workflow], scripted_input)
+
+    assert status == "SUCCEEDED"
+    calls = {file.stem: [json.loads(line) for line in file.open()] for file in tmp_path.glob("*.jsonl")}
+    assert {state: len(calls[state]) for state in case.tries} == case.tries
+    by_round = zip(calls["Inventory"], calls["Payment"], calls["Notification"], strict=True)
+    check_rounds(case, calls["Sequence"], [call["execution_id"] for fan_out in by_round for call in fan_out])

@@ -15,7 +15,17 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from tests.statemachines.cases import CASES, RUN_INPUT, Case, Outcome, check, deployable, response_for
+from tests.statemachines.cases import (
+    CASES,
+    ROUNDS,
+    RUN_INPUT,
+    Case,
+    Outcome,
+    check,
+    check_rounds,
+    deployable,
+    response_for,
+)
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
@@ -127,6 +137,21 @@ def test_what_reaches_the_sequencer(
     """Every way that a run can go ends in the sequencer, which is told of every step."""
     check(case, run(definitions[case.workflow], ScriptedLambda(case), monkeypatch))
     assert all(0 <= wait <= 8 for wait in waits)
+
+
+@pytest.mark.usefixtures("aws", "waits")
+@pytest.mark.parametrize("case", ROUNDS, ids=str)
+def test_an_execution_goes_on_while_the_sequencer_brings_a_run(
+    case: Case, definitions: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run's workers get that run and its events, and an execution id that no other run has."""
+    fake = ScriptedLambda(case)
+    outcome = run(definitions[case.workflow], fake, monkeypatch)
+    assert (outcome.status, outcome.tries) == ("SUCCEEDED", {**(outcome.tries or {}), **case.tries})
+    worked = [payload for state, payload in fake.calls if state != "Sequence"]
+    check_rounds(case, fake.payloads("Sequence"), [payload["execution_id"] for payload in worked])
+    told = {(payload["run"]["fence"], payload["events"][0]["event"]["id"]) for payload in worked}
+    assert told == {(4, "17"), (5, "18"), (6, "19")}
 
 
 def case_named(name: str) -> Case:

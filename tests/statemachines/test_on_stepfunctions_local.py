@@ -1,5 +1,6 @@
 """The cases on AWS's own Step Functions Local, where a container engine runs and its image lies on this machine."""
 
+import json
 import shutil
 import subprocess
 import time
@@ -10,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from tests.statemachines.cases import CASES, CONFIG_FILE, RUN_INPUT, Case, Outcome, check
+from tests.statemachines.cases import CASES, CONFIG, RUN_INPUT, Case, Outcome, check
 from tests.statemachines.executions import make_machine, run, sequencer_input
 
 IMAGE = "amazon/aws-stepfunctions-local"
@@ -24,7 +25,7 @@ def docker(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def stepfunctions() -> Iterator[Any]:
+def stepfunctions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A client of Step Functions Local in a container of its own, which ends with the module."""
     if shutil.which("docker") is None:
         pytest.skip("no docker on this machine")
@@ -32,7 +33,9 @@ def stepfunctions() -> Iterator[Any]:
         docker("image", "inspect", IMAGE)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         pytest.skip(f"no running container engine with the image {IMAGE}; get it with: docker pull {IMAGE}")
-    mount = f"{CONFIG_FILE}:{CONFIG_IN_CONTAINER}:ro"
+    config_file = tmp_path_factory.mktemp("mock") / "config.json"
+    config_file.write_text(json.dumps(CONFIG), encoding="utf-8")
+    mount = f"{config_file}:{CONFIG_IN_CONTAINER}:ro"
     config = f"SFN_MOCK_CONFIG={CONFIG_IN_CONTAINER}"
     container = docker(
         "run", "--rm", "--detach", "--publish", "127.0.0.1::8083", "--volume", mount, "--env", config, IMAGE

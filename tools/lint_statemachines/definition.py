@@ -12,6 +12,9 @@ Scope = Mapping[str, Any]
 FALLIBLE: Final = frozenset({"Task", "Parallel", "Map"})
 """State types that can fail and therefore can have Catch and Retry."""
 
+SEQUENCER: Final = "SequencerFunctionArn"
+"""The substitution under which every workflow knows the sequencer."""
+
 _PLAIN: Final = re.compile(r"\$\{(\w+)\}")
 _RELEASED: Final = re.compile(r"States\.Format\('\$\{(\w+)\}\{\}', \$\.run\.qualifier\)")
 """A function's version by its run's release; the function itself where the run has none."""
@@ -73,6 +76,16 @@ def function_of(state: State) -> str | None:
         if found := pattern.fullmatch(str(parameters.get(field, ""))):
             return found[1]
     return None
+
+
+def is_sequencer(state: State) -> bool:
+    """Whether a state calls the sequencer: a run's round ends there."""
+    return function_of(state) == SEQUENCER
+
+
+def drains(definition: Scope) -> bool:
+    """Whether something follows the sequencer: the next round, for the key's next run."""
+    return any(is_sequencer(state) and followers(state) for state in definition["States"].values())
 
 
 def takes_release(state: State) -> bool:

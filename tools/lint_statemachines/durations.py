@@ -1,4 +1,6 @@
-"""The longest time that a definition can take, in seconds: every try times out, every wait is as long as jitter allows.
+"""The longest time that a run can take, in seconds: every try times out, every wait is as long as jitter allows.
+
+It ends with the sequencer. What a draining definition has behind that is the next run's.
 
 Full jitter draws a wait between nothing and the backoff, so the backoff is the bound. Retriers count their attempts
 apart, so all of them may be used up. Time that Step Functions itself takes between states is not in it: the nesting
@@ -9,7 +11,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
 
-from tools.lint_statemachines.definition import Scope, State, followers, inner_scopes
+from tools.lint_statemachines.definition import Scope, State, followers, inner_scopes, is_sequencer
 
 MAP_ITEMS_MAX: Final = 40
 """Iterations that an inline Map runs at once, and so the most that a workflow's schemas should allow in a list.
@@ -21,7 +23,7 @@ class EndlessPathError(ValueError):
 
 
 def longest_path_s(scope: Scope) -> float:
-    """Seconds of the longest way from StartAt to an end. Raises EndlessPathError for a loop."""
+    """Seconds of the longest way from StartAt to an end or the sequencer's. Raises EndlessPathError for a loop."""
     return _longest_from(scope, scope["StartAt"], ())
 
 
@@ -36,7 +38,8 @@ def _longest_from(scope: Scope, name: str, above: tuple[str, ...]) -> float:
     if name in above:
         raise EndlessPathError(name)
     state = scope["States"][name]
-    rest = [_longest_from(scope, follower, (*above, name)) for follower in followers(state)]
+    behind = () if is_sequencer(state) else followers(state)
+    rest = [_longest_from(scope, follower, (*above, name)) for follower in behind]
     return _state_s(state) + max(rest, default=0.0)
 
 

@@ -7,14 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from tools.lint_statemachines.definition import Scope, function_of, places
+from keyturn.core.draining import RESERVE_MS
+from keyturn.limits import EXPRESS_EXECUTION_S_MAX
+from tools.lint_statemachines.definition import SEQUENCER, Scope, drains, function_of, places
 from tools.lint_statemachines.durations import EndlessPathError, longest_path_s
 from tools.lint_statemachines.problem import Problem
-from tools.lint_statemachines.shape import SEQUENCER
 from tools.lint_statemachines.stack import Machine, Route, Stack
-
-EXPRESS_S_MAX: Final = 300
-"""Longest life of an Express execution. Source: AWS Step Functions Developer Guide, "Service quotas"."""
 
 MACHINE_NAME_CHARACTERS_MAX: Final = 80
 """Source: CreateStateMachine API reference, `name`."""
@@ -40,6 +38,7 @@ def _check_machine(stack: Stack, machine: Machine, definitions: Definitions) -> 
     yield from placeholders_are_known(machine, definition)
     yield from tasks_outlast_their_functions(stack, machine, definition)
     yield from the_execution_outlasts_its_longest_path(machine, definition)
+    yield from only_express_drains(machine, definition)
 
 
 def machine_names_fit(machine: Machine) -> Iterator[Problem]:
@@ -105,11 +104,22 @@ def the_execution_outlasts_its_longest_path(machine: Machine, definition: Scope)
             f"TimeoutSeconds is {execution_s}, its longest path is {longest_s:g} s",
             f"Raise TimeoutSeconds above {longest_s:g}, or lower its tasks' timeouts and retries",
         )
-    if machine.kind == "express" and execution_s > EXPRESS_S_MAX:
+    if machine.kind == "express" and execution_s > EXPRESS_EXECUTION_S_MAX:
         yield Problem(
             machine.file,
-            f"TimeoutSeconds is {execution_s}, and {machine.logical_id} is Express, which ends after {EXPRESS_S_MAX} s",
-            f"Lower it to {EXPRESS_S_MAX} at most, or use a standard workflow",
+            f"TimeoutSeconds is {execution_s}, and {machine.logical_id} is Express, which ends after "
+            f"{EXPRESS_EXECUTION_S_MAX} s",
+            f"Lower it to {EXPRESS_EXECUTION_S_MAX} at most, or use a standard workflow",
+        )
+
+
+def only_express_drains(machine: Machine, definition: Scope) -> Iterator[Problem]:
+    """A Standard workflow would pay a transition for the choice whether to go on, and save none."""
+    if machine.kind == "standard" and drains(definition):
+        yield Problem(
+            f"template.yaml, {machine.logical_id}",
+            f"is Standard, and {machine.file} drains",
+            "Name the definition that it is derived from, without .draining",
         )
 
 
@@ -131,12 +141,36 @@ def _check_route(stack: Stack, definitions: Definitions, route: Route) -> Iterat
 
 def run_outlasts_execution(where: str, route: Route, machine: Machine, definition: Scope) -> Iterator[Problem]:
     """At the run's deadline the key is taken away from the execution, so that must have ended by then."""
+    if drains(definition):
+        yield from a_round_fits_twice(where, route, machine, definition)
+        return
     execution_s = definition.get("TimeoutSeconds", 0)
     if route.run_timeout_s <= execution_s:
         yield Problem(
             where,
             f"run_timeout_s is {route.run_timeout_s}, its workflow may take {execution_s} s",
             f"Raise run_timeout_s above {execution_s}, or lower TimeoutSeconds in {machine.file}",
+        )
+
+
+def a_round_fits_twice(where: str, route: Route, machine: Machine, definition: Scope) -> Iterator[Problem]:
+    """A run ends before its deadline; and an execution that drains goes on with a run only if all its time fits."""
+    try:
+        longest_s, execution_s = longest_path_s(definition), definition.get("TimeoutSeconds", 0)
+    except EndlessPathError:
+        return  # told of by the_execution_outlasts_its_longest_path
+    if route.run_timeout_s <= longest_s:
+        yield Problem(
+            where,
+            f"run_timeout_s is {route.run_timeout_s}, a run of {machine.file} may take {longest_s:g} s",
+            f"Raise run_timeout_s above {longest_s:g}, or lower the timeouts and retries of its tasks",
+        )
+    if route.run_timeout_s + RESERVE_MS / 1_000 >= execution_s:
+        yield Problem(
+            where,
+            f"run_timeout_s is {route.run_timeout_s}, and an execution of {machine.file} lasts {execution_s} s: "
+            "it will never go on with a second run",
+            f"Lower run_timeout_s below {execution_s - RESERVE_MS / 1_000:g}, or name a definition that doesn't drain",
         )
 
 

@@ -5,18 +5,18 @@ from typing import Any, Final
 
 from tools.lint_statemachines.definition import (
     FALLIBLE,
+    SEQUENCER,
     Place,
     Scope,
+    State,
     followers,
     function_of,
     inner_scopes,
+    is_sequencer,
     places,
     takes_release,
 )
 from tools.lint_statemachines.problem import Problem
-
-SEQUENCER: Final = "SequencerFunctionArn"
-"""The substitution under which every workflow knows the sequencer."""
 
 RETRYABLE: Final = frozenset({"StepFailed", "Runtime.HandlerError", "Lambda.TooManyRequestsException"})
 """Errors after which the Lambda has surely ended or never ran. After any other (States.Timeout, Lambda.Unknown,
@@ -127,13 +127,36 @@ def catches_keep_the_input(file: str, definition: Scope) -> Iterator[Problem]:
 
 def every_way_ends_in_the_sequencer(file: str, definition: Scope) -> Iterator[Problem]:
     """A way that ends elsewhere leaves its key running until the watchdog finds it at the deadline."""
-    for name in _reachable(definition):
+    for name in _reachable_without_the_sequencer(definition):
         state = definition["States"][name]
-        if not followers(state) and function_of(state) != SEQUENCER:
+        if not followers(state) and not is_sequencer(state):
             yield Problem(
                 f'{file}, state "{name}"',
                 "ends the execution without the sequencer",
                 f"Lead it to the task that invokes ${{{SEQUENCER}}}",
+            )
+
+
+def only_the_next_round_follows_the_sequencer(file: str, definition: Scope) -> Iterator[Problem]:
+    """The run is finished there. What its answer brings is the next run, for which the round begins anew; and it can
+    only know how much time is left if the execution says when it began and how long it may take."""
+    for name, state in definition["States"].items():
+        if not is_sequencer(state) or not followers(state):
+            continue
+        told = {
+            "name.$": "$$.Execution.Name",
+            "started_at.$": "$$.Execution.StartTime",
+            "timeout_s": definition.get("TimeoutSeconds"),
+        }
+        more = definition["States"].get(state.get("Next"), {})
+        ends = definition["States"].get(more.get("Default"), {})
+        goes_round = more.get("Choices") == [{"Variable": "$.run", "IsPresent": True, "Next": definition["StartAt"]}]
+        passes_time = state["Parameters"].get("Payload", {}).get("execution") == told
+        if not (goes_round and passes_time and ends.get("Type") == "Succeed"):
+            yield Problem(
+                f'{file}, state "{name}"',
+                "is followed by something else than the key's next run",
+                'Let it end the execution ("End": true), or have the definition made by tools/draining.py',
             )
 
 
@@ -189,6 +212,7 @@ RULES: Final[Sequence[Rule]] = (
     branches_catch_their_own_errors,
     catches_keep_the_input,
     every_way_ends_in_the_sequencer,
+    only_the_next_round_follows_the_sequencer,
     every_state_is_reachable,
     tasks_pass_on_what_is_needed,
     state_names_are_short,
@@ -202,15 +226,19 @@ def check_shape(file: str, definition: Scope) -> list[Problem]:
 
 def _is_last(place: Place) -> bool:
     """The sequencer's task: nothing comes after it that could be told of its error."""
-    return not place.is_nested and function_of(place.state) == SEQUENCER
+    return not place.is_nested and is_sequencer(place.state)
 
 
-def _reachable(scope: Scope) -> list[str]:
+def _reachable(scope: Scope, stop: Callable[[State], bool] = lambda _state: False) -> list[str]:
     found: dict[str, None] = {}
     todo = [scope["StartAt"]]
     while todo:
         name = todo.pop()
         if name not in found:
             found[name] = None
-            todo.extend(followers(scope["States"][name]))
+            todo.extend(() if stop(scope["States"][name]) else followers(scope["States"][name]))
     return list(found)
+
+
+def _reachable_without_the_sequencer(scope: Scope) -> list[str]:
+    return _reachable(scope, stop=is_sequencer)

@@ -64,6 +64,8 @@ class Attempt:
     started_at_ms: int
     ended_at_ms: int
     generation: int
+    ran_in: str = ""
+    """The execution that it ran in, if that was an earlier run's, which went on with it."""
 
     def covers(self, position: str) -> bool:
         """Whether an event was among those that it worked on."""
@@ -248,6 +250,7 @@ def _attempt(item: Item) -> Attempt:
         started_at_ms=item["started_at_ms"],
         ended_at_ms=item["ended_at_ms"],
         generation=item.get("generation", 0),
+        ran_in=item.get("ran_in", ""),
     )
 
 

@@ -86,6 +86,7 @@ def attempt_document(attempt: Attempt) -> dict[str, Any]:
         "generation": attempt.generation,
         "execution_name": attempt.execution_name,
         "execution_id": attempt.execution_id,
+        "ran_in": attempt.ran_in or None,
         **as_json("started_at", attempt.started_at_ms),
         **as_json("ended_at", attempt.ended_at_ms),
     }

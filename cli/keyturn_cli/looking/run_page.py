@@ -33,7 +33,8 @@ def run_lines(story: RunStory, *, results: bool) -> Iterator[Line]:
         style = "red" if attempt.outcome not in {"", "succeeded"} else ""
         yield Line(f"  {clock(attempt.started_at_ms)}  {attempt_line(attempt, story.now_ms)}", style)
         if attempt.execution_name:
-            yield Line(f"      execution {attempt.execution_name}{_status(story, attempt)}")
+            inside = f", inside {attempt.ran_in}" if attempt.ran_in else ""
+            yield Line(f"      execution {attempt.execution_name}{inside}{_status(story, attempt)}")
     if story.kind is Kind.EXPRESS:
         yield Line(
             "  an Express execution has no history to ask for: what is recorded stands here, the rest in its logs"

@@ -43,6 +43,7 @@ class OutcomeStore:
             "route": run.slice.route,
             "execution_name": run.execution_name,
             "execution_id": run.execution_id,
+            "ran_in": record.ran_in or None,
             "started_at_ms": run.started_at_ms,
             "ended_at_ms": record.ended_at_ms,
             "generation": run.generation or None,

@@ -84,6 +84,8 @@ class RecordAttempt:
     reason: str
     ended_at_ms: int
     release: int = 0
+    ran_in: str = ""
+    """The execution that it ran in, where that went on from an earlier run; empty where it had its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ class Finish:
     ending: Ending
     route: Route
     next: Next | None
+    execution_name: str = ""
+    """Of the execution that reports, where it tells: a run that an earlier one's execution went on with has another."""
 
 
 class Evidence(StrEnum):

@@ -181,11 +181,20 @@ def _bind(state: KeyState, command: ask.Bind, _now_ms: int, _rules: Rules) -> Tr
 def _finish(state: KeyState, command: ask.Finish, now_ms: int, rules: Rules) -> Transition:
     if command.fence != state.fence:
         return _refuse(state, Refusal.SUPERSEDED)
-    if not _proves_execution(_run_of(state), command):
+    run = _run_of(state)
+    if not _proves_execution(run, command):
         return _refuse(state, Refusal.OTHER_EXECUTION)
     if command.ending.outcome is ask.Outcome.SUCCEEDED:
-        return _succeed(state, command.next, now_ms, rules)
-    return _fail(state, command.ending, command.route, command.next, now_ms, rules)
+        ended = _succeed(state, command.next, now_ms, rules)
+    else:
+        ended = _fail(state, command.ending, command.route, command.next, now_ms, rules)
+    if command.execution_name in {"", run.execution_name}:
+        return ended
+    return replace(ended, records=tuple(_ran_in(record, command.execution_name) for record in ended.records))
+
+
+def _ran_in(record: Record, execution_name: str) -> Record:
+    return replace(record, ran_in=execution_name) if isinstance(record, RecordAttempt) else record
 
 
 def _proves_execution(run: Run, command: ask.Finish) -> bool:

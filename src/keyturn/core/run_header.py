@@ -29,6 +29,8 @@ class RunHeader:
     """How long an attempt may take, from its start or from a worker's heartbeat."""
     release: int = 0
     """The release that the run takes; 0 if it takes none."""
+    machine: str = ""
+    """Name of its state machine, without the stack's; empty in an input of a version that didn't write it."""
 
     @classmethod
     def from_input(cls, run: Mapping[str, Any]) -> Self:
@@ -49,6 +51,7 @@ class RunHeader:
                 generation_latest=run.get("generation_latest", run["generation"]),
                 run_timeout_ms=run.get("run_timeout_ms", 0),
                 release=run.get("release", 0),
+                machine=run.get("machine", ""),
             )
             header._check_kinds()
         except (KeyError, TypeError, AttributeError) as error:

@@ -77,6 +77,11 @@ class Run:
         """Name of its state machine, without the stack's."""
         return f"{self.workflow}-{self.kind}"
 
+    @property
+    def timeout_ms(self) -> int:
+        """How long the attempt may take, from its start or from a worker's heartbeat."""
+        return self.deadline_ms - max(self.started_at_ms, self.heartbeat_at_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Parked:

@@ -175,7 +175,11 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
         entries = change.entries_of(run)
         pin = change.platform.controls.pin(state.release, run.machine)
         text = _checked(execution_input(state, run, entries, route, pin.qualifier))
-        change.platform.executions.start(run, text, pin.machine)
+        goes_on_in = change.hand_over.take(state, run, text, change.platform.clock())
+        if goes_on_in is None:
+            change.platform.executions.start(run, text, pin.machine)
+        else:
+            fields["goes_on_in"] = goes_on_in
     except (CannotStart, LogIncomplete) as error:
         telemetry.count("StartFailed")
         telemetry.logger().error("run can never start", extra=fields | {"reason": str(error)})

@@ -19,6 +19,7 @@ from keyturn.core.rollout import Rollout
 from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Run, Slice, passed, to_run
 from keyturn.errors import Conflict, LogIncomplete
+from keyturn.shell.draining import HandOver
 from keyturn.shell.platform import Platform
 
 _CONFLICTS_MAX: Final = 12
@@ -58,6 +59,8 @@ class Change:
     is_probe: bool = False
     """Whether it goes past a hold of its route, for a circuit breaker that wants to know."""
     entries: dict[tuple[Position, Position], Sequence[LogEntry]] = field(default_factory=dict)
+    hand_over: HandOver = field(default_factory=lambda: HandOver(None))
+    """Takes the run that the change claims, where an execution asks for the change that can go on with it."""
 
     def decide(self, command_for: CommandFor, state: KeyState | None = None) -> Applied:
         """Decide and write the command that `command_for` makes of the key's state; see `apply.apply`."""

@@ -9,19 +9,22 @@ from keyturn.core import commands as ask
 from keyturn.core.actions import Count, Emit, RecordAttempt
 from keyturn.core.answers import Verdict, read_steps
 from keyturn.core.commands import Ending, Outcome
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
 from keyturn.errors import KeyturnError
 from keyturn.shell.apply import apply
 from keyturn.shell.breakers import judged
 from keyturn.shell.change import Applied, Change
+from keyturn.shell.draining import HandOver
 from keyturn.shell.platform import Platform
 
 
 def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
-    """Finish the run that `payload` tells of; return what was made of it, for the execution's output.
+    """Finish the run that `payload` tells of; return what was made of it, and the next run if the execution goes on.
 
-    Repeating it is harmless: the second time changes nothing, and starts the run that is claimed by then once more.
+    Repeating it is harmless: the second time changes nothing, and starts the run that is claimed by then once more, or
+    hands it over once more.
     """
     if not isinstance(payload, Mapping) or not {"run", "steps"} <= payload.keys():
         raise KeyturnError("the sequencer's input has no run and steps: pass them as statemachines/order.asl.json does")
@@ -31,7 +34,8 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     if verdict.ending is None:
         telemetry.logger().warning("execution refused", extra=fields)
         return {"outcome": "refused"}
-    change = Change(platform, header.key)
+    execution = DrainingExecution.from_payload(payload, header)
+    change = Change(platform, header.key, hand_over=HandOver(execution))
     applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending))
     refusal = applied.transition.refusal
     if refusal is None:
@@ -43,7 +47,7 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         "run finished",
         extra=fields | {"outcome": outcome, "clean": verdict.ending.clean},
     )
-    return {"outcome": outcome, "refusal": refusal}
+    return {"outcome": outcome, "refusal": refusal, **change.hand_over.input}
 
 
 def _tell_missing(applied: Applied, fields: Mapping[str, object]) -> None:
@@ -70,7 +74,9 @@ def _finish_command(
             state.run.slice,
             lambda: platform.capacity.may_keep(state.turn, quantum, platform.clock()),
         )
-    return ask.Finish(header.fence, verdict.execution_id, ending, route, following)
+    execution = change.hand_over.to
+    name = execution.name if execution is not None else ""
+    return ask.Finish(header.fence, verdict.execution_id, ending, route, following, name)
 
 
 def _outcome(applied: Applied, ending: Ending) -> str:

@@ -1,0 +1,75 @@
+"""Derives the definitions that drain: their executions go on with their key's next run instead of ending.
+
+python -m tools.draining           # writes NAME.draining.asl.json for each that template.yaml names
+python -m tools.draining --check   # exit code 1 when one is not what its source comes to
+
+Two files for one workflow, since a Standard workflow pays for each transition, and Step Functions refuses states that
+nothing leads to. NAME.asl.json is the one to edit.
+"""
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from keyturn.limits import EXPRESS_EXECUTION_S_MAX
+from tools.lint_statemachines.definition import Scope, is_sequencer
+from tools.lint_statemachines.stack import stack_from_template
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+DERIVED: Final = ".draining.asl.json"
+
+_MORE: Final = "More"
+_DONE: Final = "Done"
+
+
+def draining(definition: Scope, source: str) -> dict[str, Any]:
+    """Make a definition drain: behind its sequencer, back to the start while the answer brings a run."""
+    derived: dict[str, Any] = copy.deepcopy(dict(definition))
+    derived["Comment"] = f"{definition['Comment']} Drains its key. Written by tools/draining.py from {source}."
+    derived["TimeoutSeconds"] = EXPRESS_EXECUTION_S_MAX
+    for state in derived["States"].values():
+        if is_sequencer(state):
+            state["Parameters"]["Payload"]["execution"] = {
+                "name.$": "$$.Execution.Name",
+                "started_at.$": "$$.Execution.StartTime",
+                "timeout_s": EXPRESS_EXECUTION_S_MAX,
+            }
+            del state["End"]
+            state["Next"] = _MORE
+    derived["States"][_MORE] = {
+        "Type": "Choice",
+        "Choices": [{"Variable": "$.run", "IsPresent": True, "Next": definition["StartAt"]}],
+        "Default": _DONE,
+    }
+    derived["States"][_DONE] = {"Type": "Succeed"}
+    return derived
+
+
+def derived_files(root: Path) -> dict[Path, str]:
+    """Return what each derived file that the template names must hold."""
+    stack = stack_from_template((root / "template.yaml").read_text(encoding="utf-8"))
+    files = sorted({machine.file for machine in stack.machines if machine.file.endswith(DERIVED)})
+    return {root / file: _derived(root, file.removesuffix(DERIVED) + ".asl.json") for file in files}
+
+
+def _derived(root: Path, source: str) -> str:
+    definition = json.loads((root / source).read_text(encoding="utf-8"))
+    return json.dumps(draining(definition, source), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or only tell which are not up to date."""
+    stale = [path for path, text in derived_files(ROOT).items() if not path.exists() or path.read_text("utf-8") != text]
+    if arguments == ["--check"]:
+        for path in stale:
+            print(f"Error: {path.relative_to(ROOT)} is not what its source comes to. Run: python -m tools.draining")
+        return int(bool(stale))
+    for path in stale:
+        path.write_text(derived_files(ROOT)[path], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
