@@ -205,8 +205,11 @@ def _logged(lines: Iterable[Line]) -> Iterator[Attempt]:
         if line.message == "run started":
             yield Attempt(line.fence, number, began_ms=line.at_ms, first=first, began_by=by)
         elif line.message == "run finished":
-            outcome = line.get("outcome")
-            yield Attempt(line.fence, number, ended_ms=line.at_ms, outcome=outcome, first=first, ended_by=by)
+            outcome, began = line.get("outcome"), line.get("started_at_ms")
+            began_ms = int(began) if began else None
+            yield Attempt(
+                line.fence, number, began_ms, line.at_ms, outcome=outcome, first=first, began_by=by, ended_by=by
+            )
 
 
 def _stepped(steps: Sequence[Step]) -> Iterator[Attempt]:

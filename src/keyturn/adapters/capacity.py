@@ -14,6 +14,10 @@ from keyturn.core.state import Queue
 _PLACE: Final = ("capacity", "runs")
 _COUNT_EVERY_MS: Final = 1_000
 
+_NOBODY_WAITS_MS: Final = 500
+"""How long it is believed that no key waits, without asking: each run that ends would pay a read for it. A slot that is
+dropped in that time is looked for two seconds after the dispatcher let a key wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -23,16 +27,29 @@ class Load:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Capacity:
     """The slots of one stack."""
 
     table: Table
     index: DueIndex
     max_in_flight_runs: int
+    _nobody_waited_at_ms: int = 0
 
     def load(self, now_ms: int) -> Load:
         """Return the stored figures; counts anew when they are older than a second."""
+        found = self._load(now_ms)
+        self._nobody_waited_at_ms = 0 if found.waiting else now_ms
+        return found
+
+    def _load_if_waiting(self, now_ms: int) -> Load | None:
+        """Return the stored figures if keys wait for a slot."""
+        if 0 <= now_ms - self._nobody_waited_at_ms < _NOBODY_WAITS_MS:
+            return None
+        found = self.load(now_ms)
+        return found if found.waiting else None
+
+    def _load(self, now_ms: int) -> Load:
         item = self.table.get(*_PLACE) or {}
         counted_at_ms = item.get("counted_at_ms", 0)
         stored = Load(item.get("running", 0), item.get("waiting", 0))
@@ -57,7 +74,7 @@ class Capacity:
 
     def may_keep(self, turn: int, quantum: int, now_ms: int) -> bool:
         """Whether a run that ends may be followed by its key's next one, `turn` runs after the key got its slot."""
-        return turn < quantum or self.load(now_ms).waiting == 0
+        return turn < quantum or self._load_if_waiting(now_ms) is None
 
     def hand_on(self, now_ms: int) -> int:
         """Return how many waiting keys may start now that a slot was given up.
@@ -65,8 +82,8 @@ class Capacity:
         None if too many runs are in flight: then this slot goes, and only as many others as are too many. Two if a
         slot was lost before.
         """
-        load = self.load(now_ms)
-        if load.waiting == 0 or (load.running > self.max_in_flight_runs and self._drop_one()):
+        load = self._load_if_waiting(now_ms)
+        if load is None or (load.running > self.max_in_flight_runs and self._drop_one()):
             return 0
         has_lost_one = load.running < self.max_in_flight_runs and load.waiting > 1
         return 1 + (1 if has_lost_one and self._add(1, 0) else 0)

@@ -6,6 +6,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from keyturn.adapters.usage import usage
+
 _CONFIG = Config(
     # Standard mode: exponential backoff with full jitter on throttles and transient errors.
     retries={"mode": "standard", "total_max_attempts": 6},
@@ -21,4 +23,6 @@ _CONFIG = Config(
 def client(service: str) -> Any:
     """Return this process's client of an AWS service ("dynamodb", "s3", "sqs", "stepfunctions")."""
     make: Any = boto3.client  # its overloads want a literal name
-    return make(service, config=_CONFIG)
+    made = make(service, config=_CONFIG)
+    usage().listen(made, service)
+    return made

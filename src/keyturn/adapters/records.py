@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from keyturn.adapters.aggregates import MAGIC, NotAnAggregate, take_apart
 from keyturn.adapters.schemas import ENVELOPE, first_problem, schema_name, validator
+from keyturn.adapters.usage import usage
 from keyturn.core.event import Admissible, Reason, Rejection, flow_id_of, identity_hash
 from keyturn.core.naming import KEY_CHARACTERS_MAX, as_unicode, key_problem
 from keyturn.core.parse import Unparseable, parse_json
@@ -62,6 +63,20 @@ def read_records(
         for place, wire in enumerate(records)
         for found in _unpack(wire, place, epoch, accepts_aggregated=accepts_aggregated)
     ]
+
+
+def count_records(batch: Mapping[str, Any]) -> None:
+    """Count what the stream billed for a batch that `read_records` could read.
+
+    Source: Kinesis Data Streams pricing: an on-demand stream bills a record's kilobytes, each begun one whole; a
+    provisioned one PUT payload units of 25 KB.
+    """
+    if not usage().is_on:
+        return
+    sizes = [3 * len(record["kinesis"]["data"]) // 4 for record in batch["Records"]]
+    usage().add("counted Records", len(sizes))
+    usage().add("counted RecordKilobytes", sum(math.ceil(size / 1_024) for size in sizes))
+    usage().add("counted PutUnits", sum(math.ceil(size / 25_600) for size in sizes))
 
 
 def rejection_of(key: str, raw: bytes, routes: Routes, *, accepts_aggregated: bool) -> Rejection | None:

@@ -32,6 +32,11 @@ class RunHeader:
     machine: str = ""
     """Name of its state machine, without the stack's; empty in an input of a version that didn't write it."""
 
+    @property
+    def started_at_ms(self) -> int:
+        """When the attempt was claimed."""
+        return self.deadline_ms - self.run_timeout_ms
+
     @classmethod
     def from_input(cls, run: Mapping[str, Any]) -> Self:
         """Read the header; raises KeyturnError when it isn't one, with the field that is missing or wrong."""

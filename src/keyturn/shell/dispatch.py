@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.duplicates import Identified
-from keyturn.adapters.records import read_records
+from keyturn.adapters.records import count_records, read_records
 from keyturn.core import commands as ask
 from keyturn.core.event import Admissible, Reason, Rejection
 from keyturn.core.positions import Position, sequence_number_of
@@ -62,6 +62,7 @@ def dispatch(platform: Platform, batch: Mapping[str, Any], has_time: HasTime) ->
         epoch=settings.stream_epoch,
         accepts_aggregated=settings.accepts_aggregated_records,
     )
+    count_records(batch)
     try:
         undone = _take_in(platform, records, has_time)
     except StoreError as error:

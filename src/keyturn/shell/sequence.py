@@ -45,7 +45,7 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     telemetry.logger().info(
         # Not the reason: a worker's message may quote its event. The attempt record keeps it.
         "run finished",
-        extra=fields | {"outcome": outcome, "clean": verdict.ending.clean},
+        extra=fields | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms},
     )
     return {"outcome": outcome, "refusal": refusal, **change.hand_over.input}
 

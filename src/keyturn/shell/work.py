@@ -92,7 +92,7 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
     except Exception as error:
         logger.warning("step failed", extra={"error": type(error).__name__})
         raise StepFailed(_told(error, is_personal=task.header.is_personal)) from error
-    logger.info("step done", extra={"stored_before": len(stored)})
+    logger.debug("step done", extra={"stored_before": len(stored)})
     return answer(task, "done", results=results)
 
 
