@@ -23,13 +23,16 @@ KEY = f"customer-{SECRET}"
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """What every function logs, as it would stand in CloudWatch."""
+    """What every function logs, as it would stand in CloudWatch with LogLevel DEBUG."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(telemetry.logger().registered_formatter)
     logger: Any = telemetry.logger()
+    level = logger.log_level
     logger.addHandler(handler)
+    logger.setLevel("DEBUG")
     yield written
+    logger.setLevel(level)
     logger.removeHandler(handler)
 
 

@@ -16,6 +16,8 @@ _CONFIG = Config(
     max_pool_connections=32,
     # Our own calls are typed and tested; checking each against the service model costs more than sending it.
     parameter_validation=False,
+    # botocore else puts its own name together twice a call, for a sixth of the processor time that a call takes.
+    user_agent="keyturn",
 )
 
 

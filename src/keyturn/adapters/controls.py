@@ -106,6 +106,12 @@ class Controls:
         """Whether no run of a route may start now. What has no route isn't held: its key is parked with that reason."""
         return route is not None and self.recent().holds_route(route)
 
+    def holds_anything(self) -> bool:
+        """Whether some route is held now."""
+        standing = self.recent()
+        is_broken = any(breaker.is_holding for breaker in standing.breakers)
+        return is_broken or any(hold.is_held for hold in standing.holds)
+
     def recent(self) -> Standing:
         """Return the controls as they were within the last second."""
         with self._reading:

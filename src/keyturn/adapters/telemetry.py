@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import cache, wraps
 from threading import Lock
@@ -15,6 +16,9 @@ from keyturn.core.naming import key_hash
 from keyturn.core.run_header import RunHeader
 
 _METRICS_LOCK = Lock()
+
+_COUNTS: Final = Counter[str]()
+"""What was counted in this invocation. A batch of thousands of keys would fill a line for each hundred of them."""
 
 _LIBRARIES: Final = ("boto3", "botocore", "s3transfer", "urllib3")
 
@@ -35,8 +39,9 @@ def metrics() -> Metrics:
 
 
 def count(name: str, value: int = 1) -> None:
-    """Add to a counter."""
-    _add(name, MetricUnit.Count, value)
+    """Add to a counter, which is written as one number when the invocation is over."""
+    with _METRICS_LOCK:
+        _COUNTS[name] += value
     usage().add(f"counted {name}", value)
 
 
@@ -74,15 +79,18 @@ def instrumented(handle: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
         try:
             return handle(event, context)
         finally:
-            if metrics().metric_set:
-                metrics().flush_metrics()
-            _tell_usage()
+            flush()
 
     return wrapped
 
 
-def _tell_usage() -> None:
-    """Log what the invocation used, in a line of its own, if the stack is metered."""
+def flush() -> None:
+    """Write the metrics of an invocation, and what it used if the stack is metered: a line each."""
+    for name, value in _COUNTS.items():
+        _add(name, MetricUnit.Count, value)
+    _COUNTS.clear()
+    if metrics().metric_set:
+        metrics().flush_metrics()
     used = usage().take()
     if usage().is_on:
         logger().info(MESSAGE, extra={"used": used})
