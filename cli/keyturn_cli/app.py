@@ -11,6 +11,7 @@ from keyturn_local.errors import LocalError
 
 from keyturn.core.naming import is_unicode
 from keyturn.errors import KeyturnError
+from keyturn_cli.cost.command import cost
 from keyturn_cli.demo import demo
 from keyturn_cli.doctor.command import doctor
 from keyturn_cli.down import down
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # errors are one plain line then, and help reads the same in a log
 )
-for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, resume, skip, doctor, drill, plan):
+for command in (demo, up, push, invoke, down, status, keys, key, trace, hold, resume, skip, doctor, drill, plan, cost):
     app.command()(command)
 app.command("run")(run_of_key)
 app.add_typer(quarantine.app, name="quarantine")

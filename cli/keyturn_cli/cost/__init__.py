@@ -1,0 +1,1 @@
+"""What events really cost: usage read back from the functions' logs (metered), priced and summed up (bill)."""

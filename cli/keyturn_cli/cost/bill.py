@@ -1,0 +1,184 @@
+"""Prices what was metered: what an event took, of what, and where the money goes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from keyturn.core.prices import MILLION, PriceList
+from keyturn_cli.cost.metered import Function, Metered
+from keyturn_cli.planning.latencies import Latencies, on_processor
+
+_STANDING: Final = frozenset({"watchdog", "sweeper", "operator", "replayer", "canary"})
+"""Functions that come by the clock, or for a person: what they use isn't an event's."""
+_GB: Final = 1_024**3
+_SHARED_PARTS: Final = frozenset({"control", "capacity", "index"})
+_HANDS: Final = 8
+"""Keys that the dispatcher works on side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One item of the bill."""
+
+    item: str
+    unit: str
+    amount: float
+    """Units an event."""
+    usd_per_million: float
+    """Dollars a million events."""
+    is_counted: bool = True
+    """Else it is modelled from the table of latencies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a million events like these cost."""
+
+    lines: tuple[Line, ...]
+    """Keyturn's own and the services that carry it."""
+    effects: tuple[Line, ...]
+    """What the workers did to tables of their own: not Keyturn's, and not in the total."""
+    standing_usd_month: float
+    """What came by the clock, at the metered rate, for a month of 30 days."""
+    events: int
+
+    @property
+    def usd_per_million(self) -> float:
+        """Dollars for a million events."""
+        return sum(line.usd_per_million for line in self.lines)
+
+    def amount(self, item: str) -> float:
+        """Units an event of an item; 0 if it isn't on the bill."""
+        return sum(line.amount for line in self.lines if line.item == item)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What isn't counted and has to be taken for granted."""
+
+    latencies: Latencies
+    step_ms: float
+    """How long a worker's own function takes for one event."""
+    architecture: str
+
+
+def bill(metered: Metered, prices: PriceList, model: Model) -> Bill:
+    """Make the bill."""
+    by_event = [function for function in metered.functions if function.name not in _STANDING]
+    by_clock = [function for function in metered.functions if function.name in _STANDING]
+    counted = _lines(by_event, metered, prices, model)
+    hours = (metered.until_ms - metered.since_ms) / 3_600_000
+    standing = sum(amount * usd for _, _, amount, usd, _ in _functions_items(by_clock, metered, prices, model))
+    events = metered.events
+    return Bill(
+        lines=tuple(_per_event(counted, events)),
+        effects=tuple(_per_event(_table_items(by_event, lambda table: table != metered.state_table, prices), events)),
+        standing_usd_month=standing / hours * 720 if hours else 0.0,
+        events=events,
+    )
+
+
+_Item = tuple[str, str, float, float, bool]
+"""Item, unit, amount, dollars a unit, whether it was counted."""
+
+
+def _per_event(items: Iterator[_Item], events: int) -> Iterator[Line]:
+    for item, unit, amount, usd, is_counted in items:
+        if amount:
+            yield Line(item, unit, amount / events, amount * usd / events * MILLION, is_counted)
+
+
+def _lines(functions: list[Function], metered: Metered, prices: PriceList, model: Model) -> Iterator[_Item]:
+    yield from _functions_items(functions, metered, prices, model)
+    yield from _step_functions_items(functions, metered, prices, model)
+    kilobytes = metered.counted("RecordKilobytes")
+    yield "Kinesis on demand, GB in", "GB", kilobytes / 1_024**2, prices.kinesis_on_demand_gb_in, True
+
+
+def _functions_items(functions: list[Function], metered: Metered, prices: PriceList, model: Model) -> Iterator[_Item]:
+    yield from _table_items(functions, lambda table: table in {metered.state_table, "refused"}, prices)
+    yield "Lambda requests", "request", sum(one.invocations for one in functions), prices.lambda_request, True
+    gb_s = sum(_gb_s(one, model) for one in functions)
+    yield "Lambda GB-seconds", "GB-s", gb_s, prices.lambda_gb_s(model.architecture), False
+    yield "log bytes", "byte", sum(one.log_bytes for one in functions), prices.logs_gb_in / _GB, True
+    yield "S3 puts", "request", sum(one.calls("s3.PutObject") for one in functions), prices.s3_put, True
+    yield "S3 gets", "request", sum(one.calls("s3.GetObject") for one in functions), prices.s3_get, True
+    yield (
+        "SQS requests",
+        "request",
+        3 * sum(one.calls("sqs.SendMessage") for one in functions),
+        prices.sqs_request,
+        True,
+    )
+
+
+def _table_items(functions: list[Function], is_wanted: Callable[[str], bool], prices: PriceList) -> Iterator[_Item]:
+    for kind, usd in (("write", prices.dynamodb_write_unit), ("read", prices.dynamodb_read_unit)):
+        own, shared = 0.0, 0.0
+        for function in functions:
+            for key, value in function.used.items():
+                word, _, rest = key.partition(" ")
+                table, _, part = rest.partition(" ")
+                if word == kind and is_wanted(table):
+                    own, shared = (own, shared + value) if part in _SHARED_PARTS else (own + value, shared)
+        yield f"DynamoDB {kind}s", f"{kind} unit", own, usd, True
+        yield f"DynamoDB {kind}s, slots and controls", f"{kind} unit", shared, usd, True
+
+
+def _step_functions_items(
+    functions: list[Function], metered: Metered, prices: PriceList, model: Model
+) -> Iterator[_Item]:
+    starts = metered.starts()
+    nested = sum(count for name, count in starts.items() if name.endswith("-nested"))
+    express = nested + sum(count for name, count in starts.items() if name.endswith("-express"))
+    transitions = sum(count * metered.transitions.get(name, 0.0) for name, count in starts.items())
+    yield "Standard transitions", "transition", transitions, prices.standard_transition, True
+    yield "Express starts", "start", express, prices.express_start, True
+    if express:
+        share = express / sum(starts.values()) if starts else 0.0
+        run_ms = _run_ms(functions, model)
+        runs_each = metered.runs * share / express
+        billed = prices.express_billed_gb_s(run_ms * max(1.0, runs_each))
+        yield "Express GB-seconds", "GB-s", express * billed, prices.express_gb_s[0].usd, False
+
+
+def _run_ms(functions: list[Function], model: Model) -> float:
+    """Model how long one run takes: fan-out, the slowest worker, the sequencer, and what lies between them."""
+    workers = [_invocation_ms(one, model) for one in functions if one.is_worker]
+    sequencers = [_invocation_ms(one, model) for one in functions if one.name == "sequencer"]
+    latencies = model.latencies
+    between_ms = 3 * latencies.express_transition.p50 + 2 * latencies.lambda_invoke.p50
+    return between_ms + max(workers, default=0.0) + max(sequencers, default=0.0)
+
+
+def _gb_s(function: Function, model: Model) -> float:
+    """Model what a function's invocations are billed for; each is rounded up to a millisecond."""
+    billed_ms = ceil(_invocation_ms(function, model)) * function.invocations
+    return billed_ms / 1_000 * function.memory_mb / 1_024
+
+
+def _invocation_ms(function: Function, model: Model) -> float:
+    """Model an invocation: its calls one after another (the dispatcher's eight keys at a time), and its own work."""
+    latencies = model.latencies
+    reads = sum(function.calls(f"dynamodb.{name}") for name in ("GetItem", "BatchGetItem", "Query"))
+    writes = sum(function.calls(f"dynamodb.{name}") for name in _WRITES)
+    starts = function.calls("stepfunctions.StartExecution")
+    waiting_ms = reads * latencies.dynamodb_read.p50 + writes * latencies.dynamodb_write.p50
+    waiting_ms = (waiting_ms + starts * latencies.start_execution.p50) / function.invocations
+    return waiting_ms / (_HANDS if function.name == "dispatcher" else 1) + _own_ms(function, model)
+
+
+_WRITES: Final = ("PutItem", "UpdateItem", "BatchWriteItem", "TransactWriteItems")
+
+
+def _own_ms(function: Function, model: Model) -> float:
+    latencies = model.latencies
+    if function.is_worker:
+        return on_processor(latencies.worker_cpu, function.memory_mb) + model.step_ms
+    if function.name == "dispatcher":
+        records = function.counted("Records") / function.invocations
+        return on_processor(latencies.dispatcher_record_cpu * records, function.memory_mb)
+    return on_processor(latencies.sequencer_cpu, function.memory_mb)
