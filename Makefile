@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-CODE := src cli functions tools tests
+CODE := src cli functions tools tests bench
 SAM_ENVIRONMENT := SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none
 
 # Handlers' folders are zipped as they lie, __pycache__ and all.
@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo up down drill push invoke test simulate fuzz check lint audit format lock clean
+.PHONY: help setup setup-dev demo up down drill push invoke test bench simulate fuzz check lint audit format lock clean
 .SILENT:
 
 help: ## print this list
@@ -52,6 +52,9 @@ fuzz: setup-dev ## look much longer for input that breaks what reads it: make fu
 
 simulate: setup-dev ## simulate histories with faults and check every promise: make simulate SEED=1 RUNS=1000
 	PYTHONHASHSEED=0 PYTHONPATH=src:cli:. $(BIN)/python -m tests.simulator --seed $(or $(SEED),1) --runs $(or $(RUNS),1000) $(ARGS)
+
+bench: setup ## measure Keyturn against naive apps, DBOS and Restate, and write docs/performance.md: make bench ARGS='--scale 0.1'
+	PYTHONPATH=src:cli:. $(BIN)/python -m bench $(or $(ARGS),--page)
 
 check: setup-dev lint ## format, lint, types, state machines, template, fast tests
 	$(PYTEST) -m "not engine" -q $(ARGS)

@@ -1,0 +1,47 @@
+"""Who is compared, and how each of them is brought up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+from bench.contender import Contender
+from bench.ground import BATCHED, STANDARD, STRICT, Baseline, Ground
+from bench.on_engine import OnEngine
+from bench.rivals.running import dbos, restate
+
+REFERENCE: Final = "naive-unordered"
+ORDERED: Final = "naive-ordered"
+
+KEYTURN: Final[Mapping[str, str]] = {
+    "keyturn-strict": STRICT,
+    "keyturn-standard": STANDARD,
+    "keyturn-batched": BATCHED,
+}
+"""Name -> event type, whose route decides kind and batch."""
+RUNS_AT_ONCE: Final = 4
+"""Everywhere on the engine: each run is three functions at once, and each function at work is a process."""
+SHARDS: Final = 2
+BASELINES: Final[Mapping[str, Baseline]] = {
+    REFERENCE: Baseline("naive_unordered", (f"RunsAtOnce={RUNS_AT_ONCE // SHARDS}",)),
+    ORDERED: Baseline("naive_ordered", (f"RunsAtOnce={RUNS_AT_ONCE // SHARDS}",)),
+}
+RIVALS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Contender]]]] = {"dbos": dbos, "restate": restate}
+WORKFLOW_WRITES: Final[Mapping[str, float]] = {ORDERED: 1.0}
+"""Write units an event of the workflow itself, where no function counts them: giving the lock back."""
+CURVE: Final = ("keyturn-strict", "keyturn-batched", ORDERED)
+
+NAMES: Final = (*KEYTURN, *BASELINES, *RIVALS)
+PARAMETERS: Final[Mapping[str, str]] = {"MaxInFlightRuns": str(RUNS_AT_ONCE), "ShardCount": str(SHARDS)}
+
+
+def on_engine(ground: Ground) -> dict[str, OnEngine]:
+    """Everything that is deployed to the engine, by name."""
+    outputs = ground.target.outputs
+    names = (outputs.stream_name, outputs.ledger_table_name, outputs.dispatcher_function_name)
+    found = {name: OnEngine(name, event_type, ground, *names) for name, event_type in KEYTURN.items()}
+    for name, stack in ground.baselines.items():
+        found[name] = OnEngine(name, "bench.order", ground, stack.stream, stack.ledger, stack.dispatcher)
+    return found

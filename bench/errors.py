@@ -1,0 +1,15 @@
+"""What can go wrong with a bench. Every message is one line: what, where, what to do."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """Base class: its text is meant for the user."""
+
+
+class NotInstalled(BenchError):
+    """A contender needs something that isn't here; the others can run without it."""
+
+
+class TooSlow(BenchError):
+    """A contender didn't finish a run within the limit."""
