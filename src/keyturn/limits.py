@@ -30,7 +30,13 @@ EVENT_INLINE_BYTES_MAX: Final = 100_000
 """A larger event goes to the payload bucket, and its log item keeps a reference."""
 
 STEP_RESULT_BYTES_MAX: Final = 4_096
-"""One step's result for one event: it rides in the execution's state and in an item of its own."""
+"""One step's result for one event: it rides in the execution's state and in an item."""
+
+RUN_EVENTS_MAX: Final = 90
+"""Events of one run, by `routes.schema.json`: what ends a run fits one transaction."""
+
+_STEP_RESULT_OVERHEAD_BYTES: Final = 200
+"""What an item with a run's results says of one besides: position, times, commas."""
 
 QUARANTINE_INLINE_BYTES_MAX: Final = 200_000
 """A larger rejected record's bytes go to the payload bucket."""
@@ -42,3 +48,4 @@ assert RUN_INLINE_BYTES_MAX < HANDED_OVER_BYTES_MAX < EXECUTION_INPUT_BYTES_MAX 
 assert EVENT_INLINE_BYTES_MAX <= RUN_INLINE_BYTES_MAX  # noqa: S101
 assert EVENT_INLINE_BYTES_MAX < ITEM_BYTES_MAX  # noqa: S101
 assert QUARANTINE_INLINE_BYTES_MAX < ITEM_BYTES_MAX  # noqa: S101
+assert RUN_EVENTS_MAX * (STEP_RESULT_BYTES_MAX + _STEP_RESULT_OVERHEAD_BYTES) < ITEM_BYTES_MAX - 10_000  # noqa: S101

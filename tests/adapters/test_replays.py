@@ -13,7 +13,7 @@ from keyturn.adapters.keys import partition
 from keyturn.adapters.log import EventLog, place_of
 from keyturn.adapters.past_steps import PastSteps
 from keyturn.adapters.replays import ReplayStore
-from keyturn.adapters.steps import StepResult, StepStore
+from keyturn.adapters.steps import StepStore
 from keyturn.adapters.stream_reader import Mark, StreamReader
 from keyturn.adapters.table import Table
 from keyturn.core.log_entry import LogEntry
@@ -22,6 +22,7 @@ from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
 from keyturn.core.replay_plan import Fate, Outcome, PlannedKey, Selection, Tally
 from keyturn.core.state import Span
 from keyturn.errors import JobChanged
+from tests.adapters.results import results
 
 ONE, TWO, THREE = (position(1, str(number)) for number in (1, 2, 3))
 JOB = ReplayJob(
@@ -83,9 +84,18 @@ def test_steps_of_all_generations_count_and_none_makes_a_run_look_long(table: Ta
         (1, ONE, "a", 900_000),
         (0, THREE, "a", 1),
     ):
-        steps.store("k", generation, StepResult(place, step, {}, 1, 1, "e", began_ms, began_ms + 100))
+        made = results([place], step, generation=generation, began_ms=began_ms, ended_ms=began_ms + 100)
+        steps.store("k", made)
     found = PastSteps(table).stored("k", ONE, TWO)
     assert {place: (one.steps, one.took_ms) for place, one in found.items()} == {ONE: (frozenset({"a", "b"}), 300)}
+
+
+def test_results_that_stand_behind_the_last_event_count(table: Table) -> None:
+    """A run that took more events than are asked for stored them where its last one is."""
+    StepStore(table, 100).store("k", results([ONE, TWO, THREE], "a"))
+    found = PastSteps(table).stored("k", ONE, TWO)
+    assert {place: one.steps for place, one in found.items()} == dict.fromkeys((ONE, TWO), frozenset({"a"}))
+    assert PastSteps(table).reach("k", ONE) == THREE
 
 
 def test_a_scan_finds_the_events_that_may_be_selected(table: Table) -> None:

@@ -1,4 +1,4 @@
-"""The other stores: log, identities, step results, outcomes, quarantine, payloads, slots, executions, wake-ups."""
+"""The other stores: log, identities, outcomes, quarantine, payloads, slots, executions, wake-ups."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from keyturn.adapters.log import EventLog
 from keyturn.adapters.outcomes import OutcomeStore
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.quarantine import Quarantine
-from keyturn.adapters.steps import StepResult, StepStore
 from keyturn.adapters.table import Table
 from keyturn.adapters.wake import WakeQueue
 from keyturn.core.actions import RecordAttempt
@@ -90,33 +89,6 @@ class TestDuplicates:
         index = DuplicateIndex(table, 100)
         assert index.record(Identified("k", "h", at(2)), at(1), NOW_MS)
         assert not index.record(Identified("k", "h", at(2)), at(1), NOW_MS + 5)
-
-
-class TestSteps:
-    def result(self, value: Any, fence: int = 1) -> StepResult:
-        return StepResult(at(1), "inventory", value, fence, 1, "x", NOW_MS, NOW_MS + 5)
-
-    @pytest.mark.parametrize("value", [None, {}, {"é": [1, 2.5, None]}, "text", 0, False])
-    def test_any_json_comes_back(self, table: Table, value: Any) -> None:
-        steps = StepStore(table, 100)
-        assert steps.store("k", 0, self.result(value)) == value
-        _state, stored = steps.load("k", [0], "inventory", [at(1), at(2)])
-        assert stored == {at(1): value}
-
-    def test_the_first_writers_result_stands(self, table: Table) -> None:
-        steps = StepStore(table, 100)
-        steps.store("k", 0, self.result(1))
-        assert steps.store("k", 0, self.result(2, fence=2)) == 1
-
-    def test_another_generation_or_step_is_another_result(self, table: Table) -> None:
-        steps = StepStore(table, 100)
-        steps.store("k", 0, self.result(1))
-        assert steps.load("k", [1], "inventory", [at(1)])[1] == {}
-        assert steps.load("k", [0], "payment", [at(1)])[1] == {}
-
-    def test_the_key_state_comes_with_them(self, table: Table) -> None:
-        saved = KeyStore(table, 8, 60_000).save(replace(make.bound(), version=0))
-        assert StepStore(table, 100).load("k", [0], "inventory", [at(1)]) == (saved, {})
 
 
 class TestOutcomes:

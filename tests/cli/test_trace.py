@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from keyturn.adapters.log import EventLog
 from keyturn.adapters.outcomes import OutcomeStore
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.quarantine import Quarantine
-from keyturn.adapters.steps import StepResult, StepStore
+from keyturn.adapters.steps import StepStore
 from keyturn.adapters.table import Table
 from keyturn.core.actions import RecordAttempt
 from keyturn.core.event import Reason, Rejection, flow_id_of, identity_hash
@@ -36,6 +36,7 @@ from keyturn.core.naming import key_hash
 from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import KeyState, WaitsFor
 from tests.adapters.aws import UNHURRIED, create_state_table
+from tests.adapters.results import results
 from tests.core import states as make
 from tests.core.states import at
 
@@ -170,14 +171,18 @@ def test_a_keys_own_trace_is_not_mixed_with_other_events_of_it(world: World) -> 
         world.story("a" * 32)
 
 
-def test_lines_of_a_run_of_several_events_belong_to_each_of_them(world: World) -> None:
+@pytest.mark.parametrize("cut", [(((1, 2), 1), ((3,), 2)), (((1,), 1), ((2,), 1), ((3,), 2))], ids=["whole", "cut up"])
+def test_lines_of_a_run_of_several_events_belong_to_each_of_them(
+    world: World, cut: Sequence[tuple[Sequence[int], int]]
+) -> None:
     """Though they carry the first one's flow id only."""
     flow_id = world.put(1)
     world.put(2)
     world.put(3)
     steps = StepStore(world.table, DAY_S)
-    for number, fence in ((1, 1), (2, 1), (3, 2)):
-        steps.store("k", 0, StepResult(at(number), "payment", {}, fence, 1, "x", NOW_MS - 9_000, NOW_MS - 8_000))
+    for numbers, fence in cut:
+        places = [at(number) for number in numbers]
+        steps.store("k", results(places, fence=fence, began_ms=NOW_MS - 9_000, ended_ms=NOW_MS - 8_000))
     world.state(replace(make.idle(), cursor=at(3), tail=at(3), admitted=3, finished=3, fence=2))
     world.log("run started", flow_id=flow_id, key="k", position=at(1), attempt=1, fence=1)
     assert [line.message for line in world.story("order/2", "k").lines] == ["run started"]
@@ -189,9 +194,8 @@ def test_the_keys_turn_came_when_the_run_before_ended(world: World) -> None:
     for number in (1, 2, 3):
         world.put(number)
     steps = StepStore(world.table, DAY_S)
-    steps.store("k", 0, StepResult(at(1), "payment", {}, 1, 1, "x", ARRIVED_MS + 600, ARRIVED_MS + 700))
-    for number in (2, 3):
-        steps.store("k", 0, StepResult(at(number), "payment", {}, 3, 1, "x", ARRIVED_MS + 9_000, ARRIVED_MS + 9_100))
+    steps.store("k", results([at(1)], began_ms=ARRIVED_MS + 600, ended_ms=ARRIVED_MS + 700))
+    steps.store("k", results([at(2), at(3)], fence=3, began_ms=ARRIVED_MS + 9_000, ended_ms=ARRIVED_MS + 9_100))
     run = make.running().run
     assert run is not None
     outcomes = OutcomeStore(world.table, DAY_S, index_buckets=1)
@@ -293,8 +297,8 @@ def test_without_log_lines_the_table_tells_the_story(world: World) -> None:
     """And it is said why there may be none."""
     world.put(1)
     assert world.story("order/1", "k").notes == ()
-    step = StepResult(at(1), "payment", {}, 1, 1, "x", ARRIVED_MS + 900, ARRIVED_MS + 950)
-    StepStore(world.table, DAY_S).store("k", 0, step)
+    step = results([at(1)], began_ms=ARRIVED_MS + 900, ended_ms=ARRIVED_MS + 950)
+    StepStore(world.table, DAY_S).store("k", step)
     assert "is LogLevel above INFO?" in world.story("order/1", "k").notes[0]
 
 

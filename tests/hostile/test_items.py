@@ -301,6 +301,6 @@ def test_a_step_result_that_is_no_json_is_said(result: str) -> None:
     world.deliver()
     execution = world.live()[0]
     world.work(execution, "inventory")
-    item = world.items("key#k", "step#")[0]
+    item = world.items("key#k", "result#")[0]
     world.dynamodb.put_item(TableName=world.settings.state_table, Item=encode_item(item | {"result": result}))
     assert "Unreadable" in json.dumps(world.work(execution, "inventory"))

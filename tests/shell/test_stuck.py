@@ -268,7 +268,7 @@ class TestHeartbeats:
 
         answer = work(world.bench, task, lambda: WORKER_TIMEOUT_MS, function)
         assert (answer["outcome"], seen) == ("refused", ["stopped"])
-        assert world.items("key#k", "step#") == []
+        assert world.items("key#k", "result#") == []
         ends_well(world)
 
 

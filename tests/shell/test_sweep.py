@@ -97,7 +97,7 @@ def few_routes() -> Routes:
     return replace(routes(), routes=tuple(one for one in routes().routes if one.name in {"standard", "skip"}))
 
 
-PARTS = ("event#", "step#", "attempt#")
+PARTS = ("event#", "result#", "attempt#")
 
 
 def parked(world: Years) -> list[str]:
@@ -116,7 +116,7 @@ def test_a_key_that_was_parked_for_a_year_goes_on_where_it_failed() -> None:
     """
     world = Years()
     before = parked(world)
-    assert {name.partition("#")[0] for name in before} == {"event", "step", "attempt"}
+    assert {name.partition("#")[0] for name in before} == {"event", "result", "attempt"}
     for day in range(365):
         world.day(sweeps=day % 5 == 0)
     assert world.names("k", *PARTS) == before
@@ -179,7 +179,7 @@ def test_of_a_key_that_is_behind_only_what_is_unfinished_is_renewed() -> None:
     for _ in range(40):
         world.day()
     assert world.names("k", "event#") == [failed]
-    assert not any(finished.removeprefix("event#") in name for name in world.names("k", "step#"))
+    assert not any(finished.removeprefix("event#") in name for name in world.names("k", "result#"))
 
 
 def test_what_waits_for_a_held_route_or_key_is_renewed() -> None:
@@ -206,7 +206,7 @@ def test_open_items_are_kept_with_all_that_they_name() -> None:
     world.put("d", "skip", payment="permanent")
     world.settle()
     before = world.names("d", *PARTS)
-    assert {name.partition("#")[0] for name in before} == {"event", "step", "attempt"}
+    assert {name.partition("#")[0] for name in before} == {"event", "result", "attempt"}
     for _ in range(100):
         world.day()
     assert (len(places(world)), len(places(world, Kind.DEAD_LETTER))) == (1, 1)
@@ -247,7 +247,7 @@ def test_a_replay_that_is_held_keeps_the_finished_events_it_is_about() -> None:
         world.day()
     assert world.names("k", "event#") == [about]
     assert other not in world.names("k", "event#")
-    assert [name for name in world.names("k", "step#") if about.removeprefix("event#") in name]
+    assert [name for name in world.names("k", "result#") if about.removeprefix("event#") in name]
 
 
 class TestFailures:

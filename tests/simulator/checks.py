@@ -31,6 +31,8 @@ def broken_promises(simulation: Simulation) -> list[str]:
 def _order(simulation: Simulation) -> Iterator[str]:
     """Order. Allowed: 1 1 2 (a retry), and back by a replay. Forbidden: 2 1, and 1 while 2 has begun.
 
+    Within a run of several events a worker that could store nothing is followed by one that does them again.
+
     An attempt's effects come before those of every later attempt of its key: no zombie outlives its turn.
     """
     for key, effects in _effects_by_key(simulation.history).items():
@@ -44,7 +46,9 @@ def _order(simulation: Simulation) -> Iterator[str]:
                 yield f"order: {_told(later)} came after {_told(earlier)} of key {key}"
         for step in STEPS:
             for earlier, later in pairwise(effect for effect in effects if effect.step == step):
-                if later.fence == earlier.fence and later.position < earlier.position:
+                goes_back = later.fence == earlier.fence and later.position < earlier.position
+                is_forgotten = earlier.invocation not in {later.invocation, *simulation.history.answered}
+                if goes_back and not is_forgotten:
                     yield f"order: {_told(later)} came after {_told(earlier)} within a run of key {key}"
 
 
@@ -78,6 +82,18 @@ def _done_once(simulation: Simulation) -> Iterator[str]:
         stored_ms = history.stored.get(f"{effect.key}#{effect.position}#{effect.generation}#{effect.step}")
         if not effect.is_end and stored_ms is not None and stored_ms < effect.at_ms:
             yield f"done once: {_told(effect)} of key {effect.key} was done before"
+
+
+def _kept_when_it_fails(simulation: Simulation) -> Iterator[str]:
+    """What a worker did before it failed is stored: only one that was killed has an event done again."""
+    history = simulation.history
+    done: dict[tuple[str, str], int] = {}
+    for effect in history.of(Effect):
+        place = (effect.key, effect.name)
+        if effect.is_end and effect.invocation in history.answered:
+            done.setdefault(place, effect.invocation)
+        elif done.get(place, effect.invocation) != effect.invocation:
+            yield f"done once: {_told(effect)} of key {effect.key} was done by a worker that answered"
 
 
 def _fencing(simulation: Simulation) -> Iterator[str]:
@@ -248,6 +264,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _in_time,
     _one_at_a_time,
     _done_once,
+    _kept_when_it_fails,
     _fencing,
     _in_turn,
     _done_before_finished,

@@ -78,6 +78,8 @@ class History:
     """(key, position) of the events that were given up."""
     stored: dict[str, int] = field(default_factory=dict)
     """When the result of a step was stored, by key, position, generation and step."""
+    answered: set[int] = field(default_factory=set)
+    """Invocations of workers that weren't killed, and of which no call to the table failed: what they did is stored."""
     duplicates: set[tuple[str, str]] = field(default_factory=set)
     """(key, position) of the events that were recorded as duplicates."""
     quarantined: dict[str, str] = field(default_factory=dict)

@@ -5,6 +5,7 @@ A mutation changes the product where it stands, for as long as its context lasts
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from keyturn.adapters.executions import Executions
 from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.log import EventLog
 from keyturn.adapters.renewal import Renewal, Renewed
-from keyturn.adapters.steps import StepStore
+from keyturn.adapters.steps import Sought, StepStore, StoredResults
 from keyturn.core import commands as ask
 from keyturn.core import protocol
 from keyturn.core import state as states
@@ -33,6 +34,7 @@ from keyturn.shell import apply as applying
 from keyturn.shell import dispatch as dispatching
 from keyturn.shell import work as working
 from keyturn.shell.change import Change
+from keyturn.shell.checkpoint import Checkpoint
 from tests.simulator import workflows
 
 Mutation = Callable[[], AbstractContextManager[Any]]
@@ -166,13 +168,14 @@ def results_by_the_slice() -> AbstractContextManager[Any]:
     """Keep step results under the first position of a run's slice."""
     firsts: dict[str, Any] = {}
 
-    def load(store: StepStore, key: str, generations: Any, step: str, positions: Any) -> Any:
-        firsts[key] = positions[0]
-        state, stored = _LOAD_STEPS(store, key, generations, step, positions[:1])
-        return state, dict.fromkeys(positions, *stored.values()) if stored else {}
+    def load(store: StepStore, sought: Sought) -> Any:
+        firsts[sought.key] = sought.positions[0]
+        state, stored = _LOAD_STEPS(store, replace(sought, positions=sought.positions[:1]))
+        return state, dict.fromkeys(sought.positions, *stored.values()) if stored else {}
 
-    def keep(store: StepStore, key: str, generation: int, result: Any) -> Any:
-        return _STORE_STEP(store, key, generation, replace(result, position=firsts.get(key, result.position)))
+    def keep(store: StepStore, key: str, made: StoredResults) -> Any:
+        first = replace(made.last, position=firsts.get(key, made.last.position))
+        return dict.fromkeys(made.by_position, _STORE_STEP(store, key, replace(made, results=(first,))))
 
     return _patched((StepStore, "load", load), (StepStore, "store", keep))
 
@@ -180,10 +183,21 @@ def results_by_the_slice() -> AbstractContextManager[Any]:
 def results_are_forgotten() -> AbstractContextManager[Any]:
     """Do finished steps again."""
 
-    def load(store: StepStore, *arguments: Any) -> Any:
-        return _LOAD_STEPS(store, *arguments)[0], {}
+    def load(store: StepStore, sought: Sought) -> Any:
+        return _LOAD_STEPS(store, sought)[0], {}
 
     return patch.object(StepStore, "load", load)
+
+
+def what_was_done_is_lost_with_a_failure() -> AbstractContextManager[Any]:
+    """Store a run's results only when all of them are there."""
+    save = Checkpoint.save
+
+    def only_at_the_end(done: Checkpoint) -> None:
+        if sys.exc_info()[0] is None:
+            save(done)
+
+    return patch.object(Checkpoint, "save", only_at_the_end)
 
 
 def admit_past_a_failed_write() -> AbstractContextManager[Any]:
@@ -373,6 +387,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         slice_from_the_batch,
         results_by_the_slice,
         results_are_forgotten,
+        what_was_done_is_lost_with_a_failure,
         admit_past_a_failed_write,
         identities_are_written_apart,
         counts_are_left_crooked,

@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from keyturn.adapters.keys import decode_state, key_of
 from keyturn.adapters.rollouts import ROLLOUT, decode_rollout
+from keyturn.adapters.steps import RESULT, decode_results
 from keyturn.adapters.table import decode_item
 from keyturn.core.event import Event
 from keyturn.core.replay_job import JobState
 from keyturn.core.state import KeyState, Phase, WaitsFor
 from keyturn.core.step_context import StepContext
 from keyturn.core.task import Task
-from keyturn.errors import Permanent
+from keyturn.errors import Permanent, StepFailed, StoreError
 from keyturn.shell.dispatch import dispatch
 from keyturn.shell.operator_requests import answer
 from keyturn.shell.platform import Platform
@@ -149,7 +150,14 @@ class Simulation:
             process = process_of(call, self.hub)
             call.environment.memory = Workbench.build(self.settings, self._clients.__getitem__, process)
         task = Task.from_payload(payload)
-        return work(call.environment.memory, task, call.remaining_ms, partial(self._do, call, task))
+        try:
+            answered = work(call.environment.memory, task, call.remaining_ms, partial(self._do, call, task))
+        except StepFailed as error:
+            if not isinstance(error.__cause__, StoreError):
+                self.history.answered.add(call.number)
+            raise
+        self.history.answered.add(call.number)
+        return answered
 
     def _do(self, call: Invocation, task: Task, event: Event, step: StepContext) -> dict[str, str]:
         """Do a step for an event, as its producer wanted it done."""
@@ -378,8 +386,11 @@ class Simulation:
                 self.hub.after(asked.at_ms, partial(self.hub.spawn, partial(self._operate, asked)))
         elif pk.startswith("deadletter#") and new is not None:
             self.history.dead.add((new["key"]["S"], new["position"]["S"]))
-        elif sk.startswith("step#") and new is not None:
-            self.history.stored.setdefault(f"{key_of(pk)}#{sk.partition('#')[2]}", self.hub.now_ms)
+        elif sk.startswith(RESULT) and new is not None:
+            stored = decode_results(decode_item(new))
+            for one in stored.results:
+                name = f"{key_of(pk)}#{one.position}#{stored.generation}#{stored.step}"
+                self.history.stored.setdefault(name, self.hub.now_ms)
         elif sk.startswith("duplicate#") and new is not None:
             self.history.duplicates.add((key_of(pk), sk.partition("#")[2]))
         elif pk.startswith("quarantine#") and new is not None and old is None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from keyturn.adapters.controls import Controls
 from keyturn.adapters.keys import STATE, decode_state, partition
+from keyturn.adapters.steps import result_place
 from keyturn.adapters.table import Item
 from keyturn.core.canary import CANARY, CANARY_KEY, canary_event
 from keyturn.core.positions import Position, position
@@ -125,7 +126,7 @@ def _follow(examined: Examination, place: Position, seen: Seen) -> Finding:
 
 def _look(examined: Examination, place: Position) -> _Look:
     pk = partition(CANARY_KEY)
-    places = [(pk, STATE), (pk, f"event#{place}"), (pk, f"step#{place}#0#canary")]
+    places = [(pk, STATE), (pk, f"event#{place}"), (pk, result_place(place, 0, "canary"))]
     found = examined.table.get_many(places)
     item, event, step = (found.get(at) for at in places)
     return _Look(decode_state(CANARY_KEY, item) if item else KeyState(CANARY_KEY), event, step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,16 @@ from typing import Any, Final, Self
 from keyturn.adapters.keys import partition
 from keyturn.adapters.open_items import How
 from keyturn.adapters.outcomes import ATTEMPT, OPERATION, dead_letter_place
+from keyturn.adapters.steps import RESULT, StoredResults, decode_results, results_of
 from keyturn.adapters.table import Item, Table
 from keyturn.core.positions import Position
 from keyturn.core.state import Run
 
 _EVENT: Final = "event#"
-_STEP: Final = "step#"
 _DUPLICATE: Final = "duplicate#"
 _EVENT_ATTRIBUTES: Final = ("sk", "type", "flow_id", "arrived_at_ms")
 _PAGE_ITEMS: Final = 1_000
-_STEPS_A_PAGE: Final = 50
+_RESULTS_A_PAGE: Final = 50
 _END: Final = "~"
 """Sorts behind every position."""
 _EARLIER_ATTEMPTS: Final = 20
@@ -74,7 +73,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A stored step result."""
+    """A stored step result of one event."""
 
     position: str
     generation: int
@@ -127,6 +126,10 @@ class Stretch:
         """From one position through another."""
         return cls(first, f"{last}$")  # "$" sorts right behind "#", so all that is named after the last is in
 
+    def holds(self, position: str) -> bool:
+        """Whether a position is in it."""
+        return self.low <= position < self.high
+
 
 @dataclass(frozen=True, slots=True)
 class KeyItems:
@@ -167,15 +170,21 @@ class KeyItems:
 
     def steps(self, stretch: Stretch) -> list[Step]:
         """The stored results of a stretch, in the order in which they were made."""
-        return sorted(map(_step, self._query(_STEP, stretch)), key=lambda step: (step.position, step.began_at_ms))
+        found = (step for stored in self.results(stretch) for step in _steps(stored) if stretch.holds(step.position))
+        return sorted(found, key=lambda step: (step.position, step.began_at_ms))
 
-    def steps_backwards(self, position: str) -> Iterator[Step]:
-        """Yield the stored results from a position on, towards the log's beginning."""
-        return map(_step, self._query(_STEP, Stretch(high=f"{position}$"), newest_first=True, page_items=_STEPS_A_PAGE))
+    def results(self, stretch: Stretch) -> Iterator[StoredResults]:
+        """Yield what holds the results of a stretch, with other events' results that stand in one item with them."""
+        return results_of(self.table, self.key, stretch.low, stretch.high)
 
-    def steps_onwards(self, position: str) -> Iterator[Step]:
-        """Yield the stored results from a position on, towards the log's end."""
-        return map(_step, self._query(_STEP, Stretch(position), page_items=_STEPS_A_PAGE))
+    def results_backwards(self, position: str) -> Iterator[StoredResults]:
+        """Yield what stands at a position or before it, towards the log's beginning."""
+        stretch = Stretch(high=f"{position}$")
+        return map(decode_results, self._query(RESULT, stretch, newest_first=True, page_items=_RESULTS_A_PAGE))
+
+    def results_onwards(self, position: str) -> Iterator[StoredResults]:
+        """Yield what stands at a position or behind it, towards the log's end."""
+        return map(decode_results, self._query(RESULT, Stretch(position), page_items=_RESULTS_A_PAGE))
 
     def operations(self, limit: int) -> list[Operation]:
         """What people did to the key last, oldest first."""
@@ -254,19 +263,19 @@ def _attempt(item: Item) -> Attempt:
     )
 
 
-def _step(item: Item) -> Step:
-    position, generation, name = item["sk"].removeprefix(_STEP).split("#", 2)
-    return Step(
-        position=position,
-        generation=int(generation),
-        name=name,
-        fence=item["fence"],
-        attempt=item["attempt"],
-        execution_id=item["execution_id"],
-        began_at_ms=item["began_at_ms"],
-        ended_at_ms=item["ended_at_ms"],
-        result=json.loads(item["result"]),
-    )
+def _steps(stored: StoredResults) -> Iterator[Step]:
+    for one in stored.results:
+        yield Step(
+            position=one.position,
+            generation=stored.generation,
+            name=stored.step,
+            fence=stored.fence,
+            attempt=stored.attempt,
+            execution_id=stored.execution_id,
+            began_at_ms=one.began_at_ms,
+            ended_at_ms=one.ended_at_ms,
+            result=one.result,
+        )
 
 
 def _dead_letter(item: Item) -> DeadLetter:

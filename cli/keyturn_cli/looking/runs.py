@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice, takewhile
+from itertools import groupby, islice
 from typing import Final
 
 from keyturn.adapters.executions import Executions
+from keyturn.adapters.steps import StoredResults
 from keyturn.core.naming import key_hash
 from keyturn.core.route import Kind
 from keyturn.core.state import START, KeyState, Phase
@@ -19,7 +20,7 @@ from keyturn_cli.looking.stack import StackReader
 from keyturn_cli.looking.story import with_current
 from keyturn_cli.looking.wording import command, one_line, quoted
 
-_STEPS_SEARCHED: Final = 5_000
+_RESULTS_SEARCHED: Final = 5_000
 _DESCRIBED: Final = 10
 """Executions of a run that Step Functions is asked about, the last ones: it answers 15 a second."""
 
@@ -96,8 +97,8 @@ def _position_of_execution(state: KeyState, items: KeyItems, name: str) -> str:
     recorded = items.attempt_of(name)
     if recorded is not None:
         return recorded.first
-    steps = islice(items.steps_backwards("~"), _STEPS_SEARCHED)
-    found = next((step.position for step in steps if step.fence == int(fence)), None)
+    results = islice(items.results_backwards("~"), _RESULTS_SEARCHED)
+    found = next((stored.last.position for stored in results if stored.fence == int(fence)), None)
     if found is None:
         raise NotFound(
             f"no run of key {quoted(state.key)} with execution {one_line(name)} is recorded: name its position instead,"
@@ -128,16 +129,21 @@ def _slice_at(state: KeyState, items: KeyItems, position: str) -> list[Event]:
 
 def _neighbours(items: KeyItems, position: str, fence: int) -> list[Event]:
     """The events that one attempt worked on together, known by their results' fence."""
-    first = [position, *_with_fence(items.steps_backwards(position), fence)][-1]
-    last = [position, *_with_fence(items.steps_onwards(position), fence)][-1]
-    return items.events(first, last)
+    at_it = [stored for stored in items.results(Stretch.through(position, position)) if stored.fence == fence]
+    behind = _with_fence(items.results_onwards(position), fence)
+    last = max([*at_it, *behind], key=lambda stored: stored.last.position)
+    before = _with_fence(items.results_backwards(last.last.position), fence)
+    first = min(one.position for stored in [*at_it, *before] for one in stored.results)
+    return items.events(first, last.last.position)
 
 
-def _with_fence(steps: Iterable[Step], fence: int) -> Iterator[str]:
-    """Yield positions as long as one of their results has the fence."""
-    by_position = groupby(steps, key=lambda step: step.position)
-    seen = ((position, any(step.fence == fence for step in group)) for position, group in by_position)
-    return (position for position, _ in takewhile(lambda found: found[1], seen))
+def _with_fence(results: Iterable[StoredResults], fence: int) -> Iterator[StoredResults]:
+    """Yield what stands side by side as long as something at a place has the fence."""
+    for _, group in groupby(results, key=lambda stored: stored.last.position):
+        found = [stored for stored in group if stored.fence == fence]
+        if not found:
+            return
+        yield from found
 
 
 def _route_of(reader: StackReader, state: KeyState, events: Sequence[Event], recorded: Sequence[Attempt]) -> str:

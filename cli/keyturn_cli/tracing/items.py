@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain, takewhile
 from typing import Any, Final, Self
 
 from keyturn.adapters.controls import Controls
@@ -119,10 +120,11 @@ class Items:
         """Where the runs begin that an event was part of: their log lines carry that position and its flow id."""
         run, fences = run_of(found.state, found.position), {step.fence for step in found.steps}
         firsts: set[str] = {found.position, *(attempt.first for attempt in found.attempts)}
-        for step in KeyItems(self.table, found.state.key).steps_backwards(found.position) if fences else ():
-            if step.fence not in fences:
-                break
-            firsts.add(step.position)
+        if fences:
+            items, place = KeyItems(self.table, found.state.key), found.position
+            before = takewhile(lambda stored: stored.fence in fences, items.results_backwards(place))
+            for stored in chain(items.results(Stretch.through(place, place)), before):
+                firsts.update(one.position for one in stored.results if one.position <= place)
         return firsts | {run.slice.first} if run else firsts
 
     def earlier_ended_ms(self, key: str, first: str) -> int | None:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.adapters.keys import partition
-from keyturn.adapters.steps import STEP
-from keyturn.adapters.table import Table, reading
+from keyturn.adapters.steps import results_of
+from keyturn.adapters.table import Table
 from keyturn.core.positions import Position
 from keyturn.core.replay_plan import Stored
 
@@ -15,26 +14,25 @@ _RUN_MS_MAX: Final = 900_000
 
 @dataclass(frozen=True, slots=True)
 class PastSteps:
-    """Reads step results without what is in them."""
+    """Reads which results are stored."""
 
     table: Table
 
     def stored(self, key: str, first: Position, last: Position) -> dict[Position, Stored]:
         """Tell which steps have results, of any generation, for the events from `first` through `last`."""
-        arguments = {
-            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
-            "ProjectionExpression": "sk, began_at_ms, ended_at_ms",
-            "ConsistentRead": True,
-        }
-        values = {"pk": partition(key), "low": STEP + first, "high": f"{STEP}{last}~"}
         steps: dict[Position, set[str]] = {}
-        times: dict[tuple[Position, str], list[int]] = {}
-        for item in self.table.query(arguments, values):
-            with reading("a step's stored result"):
-                place, generation, step = item["sk"].removeprefix(STEP).split("#", 2)
-                times.setdefault((Position(place), generation), []).extend((item["began_at_ms"], item["ended_at_ms"]))
-            steps.setdefault(Position(place), set()).add(step)
+        times: dict[tuple[Position, int], list[int]] = {}
+        for stored in results_of(self.table, key, first, last):
+            for one in stored.results:
+                steps.setdefault(one.position, set()).add(stored.step)
+                times.setdefault((one.position, stored.generation), []).extend((one.began_at_ms, one.ended_at_ms))
         took_ms: dict[Position, int] = {}
         for (place, _), found in times.items():
             took_ms[place] = max(took_ms.get(place, 0), min(max(found) - min(found), _RUN_MS_MAX))
-        return {place: Stored(frozenset(names), took_ms[place]) for place, names in steps.items()}
+        return {
+            place: Stored(frozenset(names), took_ms[place]) for place, names in steps.items() if first <= place <= last
+        }
+
+    def reach(self, key: str, last: Position) -> Position:
+        """Tell where the last item stands that may hold a result of an event at `last` or before."""
+        return max((stored.last.position for stored in results_of(self.table, key, last, last)), default=last)

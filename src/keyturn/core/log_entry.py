@@ -101,6 +101,7 @@ def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], rout
         "personal": route.personal_key,
         "release": state.release,
         "qualifier": qualifier,
+        "forward": not state.is_replaying,
     }
     events = ",".join(_as_input(entry) for entry in entries)
     return f'{{"run":{_compact(header)},"events":[{events}]}}'

@@ -31,6 +31,22 @@ class RunHeader:
     """The release that the run takes; 0 if it takes none."""
     machine: str = ""
     """Name of its state machine, without the stack's; empty in an input of a version that didn't write it."""
+    is_forward: bool = False
+    """Whether the run is of no replay: none of its events was in a run of other events before, nor any behind them."""
+
+    @property
+    def generations(self) -> range:
+        """The generations whose step results count."""
+        return range(self.generation, max(self.generation, self.generation_latest) + 1)
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether results that count may come from runs of other slices, of which some events were among these.
+
+        Not in a generation that was made for this run or for this replay: its runs go forward too.
+        """
+        is_made_for_it = 0 < self.generation == self.generation_latest
+        return not self.is_forward and not is_made_for_it
 
     @property
     def started_at_ms(self) -> int:
@@ -57,6 +73,7 @@ class RunHeader:
                 run_timeout_ms=run.get("run_timeout_ms", 0),
                 release=run.get("release", 0),
                 machine=run.get("machine", ""),
+                is_forward=run.get("forward", False),
             )
             header._check_kinds()
         except (KeyError, TypeError, AttributeError) as error:

@@ -19,7 +19,7 @@ from keyturn.adapters.log import EVENT
 from keyturn.adapters.open_items import Kind
 from keyturn.adapters.outcomes import ATTEMPT
 from keyturn.adapters.renewal import Renewed
-from keyturn.adapters.steps import STEP
+from keyturn.adapters.steps import RESULT
 from keyturn.adapters.table import Item
 from keyturn.core.state import KeyState, Queue, Span, queue_name
 from keyturn.errors import StoreError
@@ -120,8 +120,13 @@ def _pending(state: KeyState) -> Iterator[tuple[str, str]]:
 
 def _done(platform: Platform, key: str, span: Span, now_ms: int) -> Iterator[Renewed]:
     """Renew the step results and attempt records of a stretch of the log."""
-    for prefix in (STEP, ATTEMPT):
-        yield platform.renewal.span(key, prefix + span.first, f"{prefix}{span.last}#~", now_ms)
+    reach = span.last
+    try:
+        reach = platform.past_steps.reach(key, span.last)
+    except StoreError as error:
+        yield Renewed(failed=1, reason=str(error))
+    for prefix, last in ((RESULT, reach), (ATTEMPT, span.last)):
+        yield platform.renewal.span(key, prefix + span.first, f"{prefix}{last}#~", now_ms)
 
 
 def _event_of(platform: Platform, item: Item, now_ms: int) -> Iterator[Renewed]:

@@ -1,4 +1,4 @@
-"""A worker's step: check whether it may begin, run the author's function, store its result."""
+"""A worker's step: check whether it may begin, run the author's function, store its results."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from keyturn.adapters.clients import client
 from keyturn.adapters.keys import KeyStore
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.process import THIS, Process
-from keyturn.adapters.steps import StepResult, StepStore
+from keyturn.adapters.steps import Sought, StepResult, StepStore
 from keyturn.adapters.table import Table
 from keyturn.core.commands import Bind, Extend
 from keyturn.core.event import Event
@@ -25,6 +25,7 @@ from keyturn.core.task import Permission, Task, TaskEvent, answer, is_current, p
 from keyturn.errors import Conflict, Permanent, StepFailed, StepRefused
 from keyturn.limits import STEP_RESULT_BYTES_MAX
 from keyturn.settings import WorkerSettings
+from keyturn.shell.checkpoint import Checkpoint
 
 WorkerFunction = Callable[[Event, StepContext], Any]
 """What a worker's author writes: does the step for one event and returns its result, JSON or None."""
@@ -33,6 +34,9 @@ _TRIES_MAX: Final = 12
 
 _BEAT_SHARE: Final = 0.1
 """Part of a run's time in which one heartbeat is enough."""
+
+_STORING_MS: Final = 500
+"""Of a Lambda's time, left for storing what was done."""
 
 _T = TypeVar("_T")
 
@@ -79,10 +83,7 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
         if granted is not Permission.GRANTED:
             logger.warning("step refused", extra={"permission": granted})
             return answer(task, granted.value)
-        results = [
-            stored[event.position] if event.position in stored else _do(bench, task, event, function)
-            for event in task.events
-        ]
+        results = _results(bench, task, Checkpoint(bench.steps, task, dict(stored)), remaining_ms, function)
     except StepRefused:
         logger.warning("step superseded while it worked")
         return answer(task, Permission.REFUSED.value)
@@ -99,8 +100,10 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
 def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tuple[Permission, Mapping[Position, Any]]:
     """Check whether the step may begin, binding the attempt to this execution if it is bound to none."""
     header = task.header
-    generations = range(header.generation, header.generation_latest + 1)
-    state, stored = bench.steps.load(header.key, generations, task.step, task.positions)
+    sought = Sought(
+        header.key, task.step, task.positions, header.generations, header.is_forward, may_overlap=header.may_overlap
+    )
+    state, stored = bench.steps.load(sought)
 
     def begin(found: KeyState) -> Permission:
         ends_by_ms = bench.clock() + remaining_ms()
@@ -154,8 +157,35 @@ def _extend(bench: Workbench, task: Task, now_ms: int, state: KeyState) -> None:
     _change(bench, state, Extend(task.header.fence, task.execution_id, now_ms + task.header.run_timeout_ms))
 
 
-def _do(bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction) -> Any:
-    """Run the author's function for one event and store its result; the result that stands is returned."""
+def _results(
+    bench: Workbench, task: Task, done: Checkpoint, remaining_ms: Callable[[], int], function: WorkerFunction
+) -> list[Any]:
+    """Do what isn't done; return all results in the order of the events. What was done is stored, whatever fails."""
+    longest_ms = 0
+    try:
+        for event in task.events:
+            if event.position in done.standing:
+                done.save()
+                continue
+            _check_time(remaining_ms(), longest_ms)
+            made = _do(bench, task, event, function)
+            longest_ms = max(longest_ms, made.ended_at_ms - made.began_at_ms)
+            done.add(made)
+    except (Exception, StepRefused):
+        done.save()  # where this fails too, the try does for that reason, and a retry finds the first one again
+        raise
+    done.save()
+    return [done.standing[place] for place in task.positions]
+
+
+def _check_time(left_ms: int, longest_ms: int) -> None:
+    """Raise StepFailed when an event like the longest one so far would outlive the Lambda; the first one may begin."""
+    if longest_ms and left_ms < longest_ms + _STORING_MS:
+        raise StepFailed("the Lambda's time is nearly over; the next try goes on behind what is done")
+
+
+def _do(bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction) -> StepResult:
+    """Run the author's function for one event."""
     header = task.header
     context = StepContext(
         step=task.step,
@@ -170,22 +200,8 @@ def _do(bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction
         beat=_heartbeat(bench, task),
     )
     began_at_ms = bench.clock()
-    result = function(Event.from_attributes(_content(bench, event)), context)
-    _check_result(task.step, result)
-    return bench.steps.store(
-        header.key,
-        header.generation,
-        StepResult(
-            position=event.position,
-            step=task.step,
-            result=result,
-            fence=header.fence,
-            attempt=header.attempt,
-            execution_id=task.execution_id,
-            began_at_ms=began_at_ms,
-            ended_at_ms=bench.clock(),
-        ),
-    )
+    result = _plain(task.step, function(Event.from_attributes(_content(bench, event)), context))
+    return StepResult(event.position, result, began_at_ms, ended_at_ms=bench.clock())
 
 
 def _content(bench: Workbench, event: TaskEvent) -> Mapping[str, Any]:
@@ -195,9 +211,11 @@ def _content(bench: Workbench, event: TaskEvent) -> Mapping[str, Any]:
     return content
 
 
-def _check_result(step: str, result: Any) -> None:
+def _plain(step: str, result: Any) -> Any:
+    """Return a result as it is read again: it is stored later, and its function may change what it gave by then."""
     try:
-        size = len(json.dumps(result, ensure_ascii=False, allow_nan=False).encode())
+        text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
     except (TypeError, ValueError) as error:
         raise Permanent(f"step {step!r} returned what is not JSON ({error}): return a dict of plain values") from error
     if size > STEP_RESULT_BYTES_MAX:
@@ -205,6 +223,7 @@ def _check_result(step: str, result: Any) -> None:
             f"step {step!r} returned {size} bytes, more than {STEP_RESULT_BYTES_MAX}: store it yourself and return "
             "where it lies"
         )
+    return json.loads(text)
 
 
 def _told(error: BaseException, *, is_personal: bool) -> str:

@@ -16,7 +16,7 @@ from keyturn.adapters.controls import Controls, RouteOperation
 from keyturn.adapters.log import EventLog
 from keyturn.adapters.process import now_ms
 from keyturn.adapters.schemas import load_routes
-from keyturn.adapters.steps import StepResult, StepStore
+from keyturn.adapters.steps import StepStore
 from keyturn.core.canary import CANARY, CANARY_KEY
 from keyturn.core.commands import Admit, Bind, Ending, Finish, Next, Outcome
 from keyturn.core.log_entry import LogEntry
@@ -24,6 +24,7 @@ from keyturn.core.positions import position
 from keyturn.core.protocol import Rules, transition
 from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import Hold, KeyState, Parked, Phase, Slice, WaitsFor
+from tests.adapters.results import results
 from tests.cli.doctor.patient import NOW_MS, Patient
 
 PLACE = position(1, "1")
@@ -48,8 +49,8 @@ def finished() -> KeyState:
 
 
 def step_done(patient: Patient) -> None:
-    result = StepResult(PLACE, "canary", None, 1, 1, "execution", BEGAN_MS, ENDED_MS)
-    StepStore(patient.table, 86_400).store(CANARY_KEY, 0, result)
+    done = results([PLACE], "canary", began_ms=BEGAN_MS, ended_ms=ENDED_MS)
+    StepStore(patient.table, 86_400).store(CANARY_KEY, done)
 
 
 def in_log(patient: Patient) -> None:
