@@ -10,6 +10,7 @@ import pytest
 
 from keyturn.adapters import schemas
 from keyturn.errors import SettingsError
+from keyturn.limits import RUN_EVENTS_MAX
 
 HOME = Path(str(files("keyturn_routes")))
 
@@ -122,3 +123,13 @@ def test_every_schema_of_this_deployment_belongs_to_a_route() -> None:
     """A schema that no route names is one that somebody thinks is applied."""
     named = {route.schema for route in schemas.load_routes().routes}
     assert {file.name for file in HOME.glob("schemas/*.json")} <= named
+
+
+@pytest.mark.parametrize(("events", "fits"), [(RUN_EVENTS_MAX, True), (RUN_EVENTS_MAX + 1, False)])
+def test_a_run_has_no_more_events_than_a_worker_looks_for(package: Path, events: int, fits: bool) -> None:
+    """How far behind a result may be stored is counted from it."""
+    change_route(package, batch={"events": events, "bytes": 180_000})
+    if fits:
+        assert schemas.load_routes().batch_events_max == events
+    else:
+        assert str(RUN_EVENTS_MAX) in problem()

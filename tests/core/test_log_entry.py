@@ -122,6 +122,30 @@ def test_an_executions_input_says_which_generations_results_count(
     assert (header.generation, header.generation_latest) == counted
 
 
+@pytest.mark.parametrize(
+    ("generation", "of_run", "is_replaying", "overlaps"),
+    [
+        (0, 0, False, False),
+        (3, 3, False, False),
+        (0, 0, True, True),
+        (3, 0, True, True),
+        (3, 2, True, True),
+        (3, 3, True, False),
+    ],
+    ids=["forward", "resumed afresh", "plain replay", "after a fresh one", "resumed in a fresh one", "fresh replay"],
+)
+def test_an_executions_input_says_whether_runs_of_other_slices_may_have_stored_what_counts(
+    generation: int, of_run: int, is_replaying: bool, overlaps: bool
+) -> None:
+    """Not for what goes forward: a run of no replay, and a replay whose results are of its own generation."""
+    run, by = run_of([entry(1)], routes())
+    spans = (Span(position(1, "1"), position(1, "1")),)
+    replay = Replay("r", 1, of_run, spans) if is_replaying else None
+    state = KeyState("k", fence=7, generation=generation, replay=replay)
+    header = header_of(state, replace(run, generation=of_run), by)
+    assert (header.is_forward, header.may_overlap) == (not is_replaying, overlaps)
+
+
 def test_a_replay_that_is_only_noted_changes_nothing_for_the_run_under_way() -> None:
     """Its input is the same when it is started again."""
     run, by = run_of([entry(1)], routes())
@@ -141,9 +165,10 @@ def test_an_input_that_the_version_before_wrote_is_read() -> None:
     """It is in flight while a deploy goes on: one generation counts, and no heartbeat extends it."""
     run, by = run_of([entry(1)], routes())
     written = json.loads(execution_input(KeyState("k", fence=7), replace(run, generation=2), [entry(1)], by))["run"]
-    del written["generation_latest"], written["run_timeout_ms"]
+    del written["generation_latest"], written["run_timeout_ms"], written["forward"]
     header = RunHeader.from_input(written)
     assert (header.generation, header.generation_latest, header.run_timeout_ms) == (2, 2, 0)
+    assert not header.is_forward
 
 
 def test_a_reference_of_a_later_format_is_read() -> None:

@@ -6,7 +6,7 @@ run that goes forward between its first event and the key state, which sorts rig
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -129,7 +129,11 @@ class StepStore:
 
     def _at_their_places(self, sought: Sought) -> tuple[KeyState, list[StoredResults]]:
         pk = partition(sought.key)
-        places = [(pk, result_place(*at, sought.step)) for at in _product(sought.positions, sought.generations)]
+        places = [
+            (pk, result_place(position, generation, sought.step))
+            for generation in sought.generations
+            for position in sought.positions
+        ]
         items = self.table.get_many([(pk, STATE), *places])
         item = items.pop((pk, STATE), None)
         state = decode_state(sought.key, item) if item else KeyState(sought.key)
@@ -230,10 +234,6 @@ def _parts(sort_key: str) -> tuple[Position, int, str]:
     with reading("where a step's result is stored"):
         last, generation, step = sort_key.removeprefix(RESULT).split("#", 2)
         return Position(last), int(generation), step
-
-
-def _product(positions: Collection[Position], generations: Iterable[int]) -> Iterator[tuple[Position, int]]:
-    return ((position, generation) for generation in generations for position in positions)
 
 
 def _one(result: StepResult) -> Item:
