@@ -208,13 +208,14 @@ def test_a_result_stays_what_it_was_when_it_was_given() -> None:
     assert key.work(places(1, 3), function) == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
-def test_a_prefix_that_cannot_be_stored_fails_the_try() -> None:
-    """A retry does it again, under the same idempotency keys."""
-    key = Key()
+def test_results_that_are_stored_at_the_second_try_are_not_done_again() -> None:
+    """Though the try has failed by then."""
+    key, again = Key(), Doing(Key())
     key.faults.arm(2, Fault.THROTTLES)
-    with pytest.raises(StepFailed):
+    with pytest.raises(StepFailed, match="Throttled"):
         key.work(places(1, 3), Doing(key))
-    assert key.items == []
+    assert key.work(places(1, 3), again) == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert again.done == []
 
 
 @dataclass(frozen=True)

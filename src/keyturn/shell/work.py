@@ -171,10 +171,10 @@ def _results(
             made = _do(bench, task, event, function)
             longest_ms = max(longest_ms, made.ended_at_ms - made.began_at_ms)
             done.add(made)
+        done.save()
     except (Exception, StepRefused):
-        done.save()  # where this fails too, the try does for that reason, and a retry finds the first one again
+        done.save()  # once more, if that was what failed; where it fails again, a retry does the events again
         raise
-    done.save()
     return [done.standing[place] for place in task.positions]
 
 
