@@ -47,7 +47,7 @@ class Plan:
     """What was chosen for a load."""
 
     chosen: Option
-    """The cheapest that holds; if none does, the cheapest of those that come nearest."""
+    """The cheapest that holds; if none does, the cheapest of all."""
     rejected: tuple[Option, ...]
     """The best of every other kind and batch."""
     needs: tuple[Need, ...]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keyturn.adapters.price_list import REFERENCE_REGION, load_price_file, load_prices
+from keyturn.limits import RUN_EVENTS_MAX
 from keyturn_cli.options import AsOutput, Output, show
 from keyturn_cli.planning.asked import asked_workload, whole
 from keyturn_cli.planning.choosing import Wanted, make_plan
@@ -56,7 +57,7 @@ def plan(
     )
     wanted = Wanted(
         kind=kind,
-        batch=whole("--batch", batch, 1, 1_000) if batch is not None else None,
+        batch=whole("--batch", batch, 1, RUN_EVENTS_MAX) if batch is not None else None,
         target_p99_ms=whole("--target-p99", target_p99, 1, 86_400_000) if target_p99 is not None else None,
         concurrency=whole("--concurrency", concurrency, 1, 10_000_000) if concurrency is not None else None,
     )

@@ -8,7 +8,7 @@ from typing import Final
 
 from keyturn.core.prices import PriceList
 from keyturn_cli.planning.case import Case
-from keyturn_cli.planning.sizing import DISPATCHER_GB
+from keyturn_cli.planning.sizing import DISPATCHER_MB
 from keyturn_cli.planning.units import kept_bytes
 from keyturn_cli.planning.workload import Kind, StreamMode
 
@@ -85,7 +85,7 @@ def _lambda(case: Case, events: float, prices: PriceList) -> Iterator[Item]:
     # What a run takes besides its events is shared among them; what an event adds isn't.
     run_ms = units.worker_invocations * times.worker_base_ms + units.sequencer_invocations * times.sequencer_ms
     run_gb_s = (run_ms + steps * times.event_ms) / 1_000 * case.settings.memory_mb / 1_024
-    dispatch_gb_s = units.dispatcher_invocations * case.sizing.dispatcher_ms / 1_000 * DISPATCHER_GB
+    dispatch_gb_s = units.dispatcher_invocations * case.sizing.dispatcher_ms / 1_000 * DISPATCHER_MB / 1_024
     usd = (run_gb_s + dispatch_gb_s) * events * prices.lambda_gb_s(case.settings.architecture)
     yield Item("Lambda requests", units.invocations * events * prices.lambda_request)
     yield Item("Lambda GB-seconds", usd, is_modelled=True)

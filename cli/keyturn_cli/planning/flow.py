@@ -2,7 +2,8 @@
 
 A key runs one run at a time. With `r` events a second, `o` seconds that a run takes besides its events and `s` seconds
 that each of its events adds, a run finds `b = r * (o + b * s)` events waiting, so `b = r * o / (1 - r * s)`: between 1
-and what a run may take. A key holds its rate when its runs need less than all of its time.
+and what a run may take. A key holds its rate when its runs need less than all of its time. The start
+that an Express run is spared when it follows its key's last one is counted all the same: a tenth, on the safe side.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def _one_key(draws: _Draws, rate: float, events: int, batch_max: int, slots: Slo
         count = 1
         while count < batch_max and done + count < events and admitted_ms[done + count] <= begins_ms:
             count += 1
-        free_ms = begins_ms + draws.run(count)
+        free_ms = begins_ms + draws.run(count, is_following=is_following)
         yield from (free_ms - at_ms for at_ms in put_ms[done : done + count])
         done += count
 
@@ -176,10 +176,12 @@ class _Draws:
         waits_ms = self.random.random() * self._intake.window_ms
         return next(self._stream) + waits_ms + self.random.random() * self._intake.dispatch_ms
 
-    def run(self, count: int) -> float:
-        """From a run's claim to its end."""
+    def run(self, count: int, *, is_following: bool = False) -> float:
+        """From a run's claim to its end. On Express one that follows goes on in the same execution, without a start."""
         workers_ms = max(self._worker(count) for _ in range(self._run.steps))
-        around_ms = next(self._start) + next(self._transition) + next(self._transition) + next(self._transition)
+        around_ms = next(self._transition) + next(self._transition) + next(self._transition)
+        if not (is_following and self._run.kind is Kind.EXPRESS):
+            around_ms += next(self._start)
         if self._run.kind is Kind.NESTED:
             around_ms += next(self._start) + next(self._parent_transition) + next(self._parent_transition)
         return around_ms + workers_ms + self._invocation(self._sequencer_cpu_ms)

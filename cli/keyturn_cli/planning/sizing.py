@@ -28,15 +28,15 @@ SLOTS_MAX: Final = 100_000
 SPARE_CONCURRENCY: Final = 5
 """Left to watchdog, sweeper and the rest."""
 
-_BATCH_RECORDS: Final = 500
-_WINDOW_MS: Final = 1_000
+BATCH_RECORDS: Final = 10_000
+WINDOW_MS: Final = 1_000
 """BatchSize and MaximumBatchingWindowInSeconds of the template's mapping."""
 _HANDS: Final = 8
 """Keys that a dispatcher works on side by side."""
 _ITEMS_A_CALL: Final = 25
 """Of BatchWriteItem; an event is two of them."""
-_DISPATCHER_MB: Final = 512
-DISPATCHER_GB: Final = _DISPATCHER_MB / 1_024
+DISPATCHER_MB: Final = 1_024
+"""The template's."""
 _COLD_RUN_UNITS: Final = 3
 _ENDLESS: Final = 1e9
 """A batch so large that nothing is left of what is shared among its events."""
@@ -81,7 +81,7 @@ class Sizing:
     @property
     def intake(self) -> Intake:
         """What a record goes through before its key is looked at."""
-        return Intake(_WINDOW_MS, self.dispatcher_ms)
+        return Intake(WINDOW_MS, self.dispatcher_ms)
 
 
 def sizing_of(
@@ -95,7 +95,7 @@ def sizing_of(
     by_dispatch = -(-lanes // FACTOR_MAX)
     shards = max(by_bytes, by_records, by_dispatch)
     factor = -(-lanes // shards)
-    records = min(float(_BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * _WINDOW_MS / 1_000))
+    records = min(float(BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * WINDOW_MS / 1_000))
     in_flight = sum(flow.in_flight for flow in flows)
     runs = sum(flow.runs_max for flow in flows)
     slots = _of_limit(in_flight, 1)
@@ -130,7 +130,7 @@ def shape_of(workload: Workload, settings: Settings, flow: ClassFlow, records: f
         payload_bytes=workload.payload_bytes,
         batch=flow.batch,
         busy=flow.busy,
-        admitted_together=max(1.0, flow.keys.key_rate * _WINDOW_MS / 1_000),
+        admitted_together=max(1.0, flow.keys.key_rate * WINDOW_MS / 1_000),
         records=records,
     )
 
@@ -148,7 +148,7 @@ def _record_ms(latencies: Latencies) -> float:
     log_ms = latencies.dynamodb_write.mean * 2 / _ITEMS_A_CALL
     reads_ms = latencies.dynamodb_read.mean
     key_ms = (reads_ms + latencies.dynamodb_write.mean + latencies.start_execution.mean) / _HANDS
-    return log_ms + key_ms + on_processor(latencies.dispatcher_record_cpu, _DISPATCHER_MB)
+    return log_ms + key_ms + on_processor(latencies.dispatcher_record_cpu, DISPATCHER_MB)
 
 
 def _units_at_most(workload: Workload, settings: Settings, flows: Sequence[ClassFlow], records: float) -> Units:
@@ -160,7 +160,7 @@ def _units_at_most(workload: Workload, settings: Settings, flows: Sequence[Class
     event, alone = units_of(shared), units_of(replace(shared, batch=1))
     runs = sum(flow.runs_max for flow in flows)
     admissions = sum(
-        max(0.0, flow.keys.keys * min(flow.keys.key_rate, 1_000 / _WINDOW_MS) - _COLD_RUN_UNITS * flow.runs_max)
+        max(0.0, flow.keys.keys * min(flow.keys.key_rate, 1_000 / WINDOW_MS) - _COLD_RUN_UNITS * flow.runs_max)
         for flow in flows
     )
     sure = event.times(workload.rate).plus(alone.times(runs)).plus(event.times(-runs))

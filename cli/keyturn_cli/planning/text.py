@@ -10,6 +10,7 @@ from keyturn_cli.planning.case import Case, with_full_runs
 from keyturn_cli.planning.choosing import BATCHES, Option, Plan
 from keyturn_cli.planning.costs import cost_of
 from keyturn_cli.planning.quotas import Need, read_on
+from keyturn_cli.planning.units import WRITE_UNIT_BYTES, event_item_bytes
 from keyturn_cli.planning.workload import StreamMode
 from keyturn_cli.screen import Line
 
@@ -45,7 +46,8 @@ def _head(plan: Plan) -> Iterator[Line]:
     yield Line("~ is modelled from the latencies below; units are counted, prices and quotas read from dated files.")
     if plan.chosen.against:
         yield Line(
-            f"Nothing that was tried holds this. Nearest: {_named(plan.chosen.case)}: {plan.chosen.against}.", "red"
+            f"Nothing that was tried holds this. The cheapest, {_named(plan.chosen.case)}: {plan.chosen.against}.",
+            "red",
         )
 
 
@@ -95,6 +97,7 @@ def _units(case: Case) -> Iterator[str]:
     units = case.units
     yield _row("DynamoDB", f"{units.write_units:.2f} write units, {units.index_write_units:.2f} of them the index's")
     yield _row("", f"{units.read_units:.2f} read units")
+    yield _row("", _event_item(case.workload.payload_bytes))
     yield _row("Lambda", f"{units.invocations:.2f} invocations")
     yield _row(
         "workflows",
@@ -107,6 +110,14 @@ def _units(case: Case) -> Iterator[str]:
             "runs",
             f"~{flow.batch:.2f} events each, {flow.busy:.1%} of them behind their key's last one: {flow.keys.name}",
         )
+
+
+def _event_item(payload_bytes: int) -> str:
+    size = event_item_bytes(payload_bytes)
+    units = -(-size // WRITE_UNIT_BYTES)
+    said = f"an event's item has about {size:,} bytes: {units} write unit{'s' if units > 1 else ''}"
+    spare = units * WRITE_UNIT_BYTES - WRITE_UNIT_BYTES - event_item_bytes(0)
+    return f"{said}; a record of up to {spare:,} bytes would take one less" if units > 1 else said
 
 
 def _times(option: Option) -> Iterator[str]:

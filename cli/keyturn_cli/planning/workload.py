@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from keyturn.limits import RUN_INLINE_BYTES_MAX
+from keyturn.limits import RUN_EVENTS_MAX, RUN_INLINE_BYTES_MAX
 
 HOT_KEYS_SHARE: Final = 0.01
 """The busiest hundredth of the keys: what `--hot-share` is about."""
@@ -83,7 +83,7 @@ class Workload:
 
     def batch_max(self, wanted: int) -> int:
         """How many events a run can take of as many as are wanted: their bytes ride in its input."""
-        return max(1, min(wanted, RUN_INLINE_BYTES_MAX // self.payload_bytes))
+        return max(1, min(wanted, RUN_EVENTS_MAX, RUN_INLINE_BYTES_MAX // self.payload_bytes))
 
 
 @dataclass(frozen=True, slots=True)

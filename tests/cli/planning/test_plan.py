@@ -14,9 +14,20 @@ from keyturn_cli.planning.costs import cost_of
 from keyturn_cli.planning.latencies import load_latencies, on_processor
 from keyturn_cli.planning.quotas import needs_of, rounded_up
 from keyturn_cli.planning.simulation import SlotQueue, percentiles, slot_queue
+from keyturn_cli.planning.sizing import (
+    BATCH_RECORDS,
+    BUCKETS_LEAST,
+    BUCKETS_MAX,
+    DISPATCHER_MB,
+    FACTOR_MAX,
+    SLOTS_MAX,
+    WINDOW_MS,
+)
+from keyturn_cli.planning.units import SLOT_QUANTUM_RUNS
 from keyturn_cli.planning.workload import Architecture, Kind, Settings, StreamMode, Workload
 
 from keyturn.adapters.price_list import load_prices
+from tests.template.stack import source
 
 PRICES = load_prices("us-east-1")
 LATENCIES = load_latencies()
@@ -224,3 +235,18 @@ def test_every_latency_and_quota_says_where_it_comes_from() -> None:
     assert any(not one.is_published for one in LATENCIES.assumptions)
     for kind in Kind:
         assert all(need.source for need in needs_of(case_of(SMALL, kind=kind), "us-east-1"))
+
+
+def test_a_plan_knows_the_template_as_it_is() -> None:
+    """Bounds of its parameters, the mapping's batches, the dispatcher's memory."""
+    parameters, resources = source()["Parameters"], source()["Resources"]
+    mapping = resources["DispatcherFunctionRecords"]["Properties"]
+    assert (mapping["BatchSize"], mapping["MaximumBatchingWindowInSeconds"] * 1_000) == (BATCH_RECORDS, WINDOW_MS)
+    assert resources["DispatcherFunction"]["Properties"]["MemorySize"] == DISPATCHER_MB
+    assert (parameters["IndexBuckets"]["Default"], parameters["IndexBuckets"]["MaxValue"]) == (
+        BUCKETS_LEAST,
+        BUCKETS_MAX,
+    )
+    assert parameters["MaxInFlightRuns"]["MaxValue"] == SLOTS_MAX
+    assert parameters["ParallelizationFactor"]["MaxValue"] == FACTOR_MAX
+    assert parameters["SlotQuantumRuns"]["Default"] == SLOT_QUANTUM_RUNS

@@ -1,0 +1,89 @@
+"""What `keyturn plan` takes an event to cost is what the protocol writes and reads, counted call by call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from keyturn_cli.planning.units import Shape, units_of
+from keyturn_cli.planning.workload import Kind
+
+from tests.models.billing import Billed
+from tests.models.s3 import S3
+from tests.shell.world import STEPS, Services, World, routes
+
+EVENTS = 40
+PAYLOAD_BYTES = 420
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Units an event, of what stands under its key, and of what all keys share."""
+
+    writes: float
+    index_writes: float
+    reads: float
+    starts: float
+    shared_writes: float
+    shared_reads: float
+
+
+class MeteredWorld(World):
+    """A stack whose table has a meter."""
+
+    make_services = staticmethod(lambda: Services(Billed(), "state", S3()))
+
+
+def counted(keys: int, batch: int = 1) -> Counted:
+    """Put events, all at once, run them to their ends, and count."""
+    world = MeteredWorld(
+        routes(batch={"events": batch, "bytes": 180_000}), max_in_flight_runs=1_000, slot_quantum_runs=1_000
+    )
+    for number in range(EVENTS):
+        world.put(f"order-{number % keys}", "express", filler="x" * 300)
+    assert world.deliver(EVENTS)
+    while world.live():
+        world.run(world.live()[0])
+    assert len(world.effects) == EVENTS * len(STEPS)
+    units = world.dynamodb.units
+    return Counted(
+        writes=(units["write"] + units["index write"]) / EVENTS,
+        index_writes=units["index write"] / EVENTS,
+        reads=units["read"] / EVENTS,
+        starts=len(world.states.executions) / EVENTS,
+        shared_writes=units["shared write"] / EVENTS,
+        shared_reads=units["shared read"] / EVENTS,
+    )
+
+
+@pytest.mark.parametrize(("keys", "batch"), [(EVENTS, 1), (1, 1), (1, 10), (4, 10), (2, 20)])
+def test_the_table_of_units_says_what_the_protocol_writes_and_reads(keys: int, batch: int) -> None:
+    """Cold keys and busy ones, strictly and in batches: within a twentieth."""
+    found, foreseen = counted(keys, batch), units_of(shape_of(keys, batch))
+    assert foreseen.write_units == pytest.approx(found.writes, rel=0.05)
+    assert foreseen.index_write_units == pytest.approx(found.index_writes)
+    assert foreseen.read_units == pytest.approx(found.reads, rel=0.08)
+    assert foreseen.sequencer_invocations == pytest.approx(found.starts)
+
+
+def test_what_keys_share_costs_a_batch_and_not_an_event() -> None:
+    """The count of running keys, once a second, and the slots that are taken."""
+    found = counted(EVENTS)
+    assert found.shared_writes * EVENTS <= 3
+    assert found.shared_reads * EVENTS <= 5
+
+
+def shape_of(keys: int, batch: int) -> Shape:
+    """Events that came all at once: each key's first run is cold, the others follow. What is shared is left out."""
+    each = EVENTS / keys
+    taken = min(batch, each)
+    return Shape(
+        kind=Kind.EXPRESS,
+        steps=len(STEPS),
+        payload_bytes=PAYLOAD_BYTES,
+        batch=taken,
+        busy=1 - taken / each,
+        admitted_together=each,
+        records=1e9,
+        binds_lost=0,  # workers run one after another here
+    )
