@@ -172,12 +172,12 @@ def test_one_execution_has_one_id(order: dict[str, Any], monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("aws", "waits")
 def test_a_worker_is_told_its_step_run_and_events(order: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker's input is the run's, with its own step's name."""
+    """A worker's input is the run's, with its own step's name; all but one leave the binding to that one."""
     fake = ScriptedLambda(case_named("AllDone"))
     run(order, fake, monkeypatch)
-    for state in ("Inventory", "Payment", "Notification"):
+    for state, binds in (("Inventory", {}), ("Payment", {"binds": False}), ("Notification", {"binds": False})):
         [payload] = fake.payloads(state)
-        assert {**payload, "execution_id": ""} == {**RUN_INPUT, "step": state.lower(), "execution_id": ""}
+        assert {**payload, "execution_id": ""} == {**RUN_INPUT, **binds, "step": state.lower(), "execution_id": ""}
 
 
 @pytest.mark.usefixtures("aws", "waits")

@@ -73,6 +73,8 @@ class Capacity:
             granted = 0
         if granted == 0:
             self._update("ADD waiting :waiting", None, waiting=wanted)
+        if granted < wanted:
+            self._nobody_waited_at_ms = 0
         return granted
 
     def may_keep(self, turn: int, quantum: int, now_ms: int) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from keyturn.adapters.table import Item, ItemExists, Table, reading
+from keyturn.adapters.table import Item, ItemExists, Table, decode_item, encode_item, reading
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind
@@ -124,6 +124,11 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "release": state.release or None,
         "last_replay": state.last_replay or None,
     }
+
+
+def state_document(state: KeyState) -> dict[str, Any]:
+    """Write a state as JSON that `decode_state` reads."""
+    return decode_item(encode_item(encode_state(state)))
 
 
 def decode_state(key: str, item: Item) -> KeyState:

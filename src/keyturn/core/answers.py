@@ -30,6 +30,8 @@ class Verdict:
 
     ending: Ending | None
     execution_id: str | None
+    seen: Any = None
+    """The key's state as the worker wrote it that bound the attempt, if it tells: an item, or whatever came instead."""
 
 
 def read_steps(steps: Any) -> Verdict:
@@ -48,7 +50,8 @@ def read_steps(steps: Any) -> Verdict:
     if any(answer.get("outcome") == "out_of_time" for answer in answers):
         late = Ending(Outcome.OUT_OF_TIME, clean=True, reason="a worker was left too little time to begin")
         return Verdict(late, execution_id)
-    return Verdict(Ending(Outcome.SUCCEEDED, clean=True), execution_id)
+    seen = next((answer["seen"] for answer in answers if "seen" in answer), None)
+    return Verdict(Ending(Outcome.SUCCEEDED, clean=True), execution_id, seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
 from keyturn.errors import KeyturnError
 
-_OURS: Final = frozenset({"step", "execution_id", "run", "events"})
+_OURS: Final = frozenset({"step", "execution_id", "run", "events", "binds"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,9 @@ class Task:
     events: Sequence[TaskEvent]
     payload: Mapping[str, Any]
     """What the state machine passes to this task besides, such as the line that a Map iteration is about."""
+    binds: bool = True
+    """Whether it binds the attempt at once. Where several workers begin together, the workflow leaves it to one: of
+    three that try, two pay for a refused write."""
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
@@ -45,6 +48,7 @@ class Task:
                 header=RunHeader.from_input(payload["run"]),
                 events=[_read_event(event) for event in payload["events"]],
                 payload={name: value for name, value in payload.items() if name not in _OURS},
+                binds=payload.get("binds") is not False,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise KeyturnError(

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from keyturn.adapters import telemetry
+from keyturn.adapters.keys import decode_state
 from keyturn.core import commands as ask
 from keyturn.core.actions import Count, Emit, RecordAttempt
 from keyturn.core.answers import Verdict, read_steps
@@ -12,7 +13,7 @@ from keyturn.core.commands import Ending, Outcome
 from keyturn.core.draining import DrainingExecution
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
-from keyturn.errors import KeyturnError
+from keyturn.errors import KeyturnError, Unreadable
 from keyturn.shell.apply import apply
 from keyturn.shell.breakers import judged
 from keyturn.shell.change import Applied, Change
@@ -36,7 +37,8 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         return {"outcome": "refused"}
     execution = DrainingExecution.from_payload(payload, header)
     change = Change(platform, header.key, hand_over=HandOver(execution))
-    applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending))
+    seen = _state_seen(header, verdict)
+    applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending), seen)
     refusal = applied.transition.refusal
     if refusal is None:
         _report(platform, header, verdict.ending)
@@ -48,6 +50,21 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         extra=fields | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms},
     )
     return {"outcome": outcome, "refusal": refusal, **change.hand_over.input}
+
+
+def _state_seen(header: RunHeader, verdict: Verdict) -> KeyState | None:
+    """Return the key's state as the worker that bound the attempt wrote it, which spares a read if it still stands.
+
+    It is only where the decision begins: the write is refused, with the state that stands, when the key has moved on.
+    """
+    if not isinstance(verdict.seen, Mapping):
+        return None
+    try:
+        seen = decode_state(header.key, verdict.seen)
+    except Unreadable:
+        return None
+    run = seen.run if seen.phase is Phase.RUNNING and seen.fence == header.fence else None
+    return seen if run is not None and run.execution_id == verdict.execution_id else None
 
 
 def _tell_missing(applied: Applied, fields: Mapping[str, object]) -> None:

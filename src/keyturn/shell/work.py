@@ -8,7 +8,7 @@ from typing import Any, Final, Self, TypeVar
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.clients import client
-from keyturn.adapters.keys import KeyStore
+from keyturn.adapters.keys import KeyStore, state_document
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.process import THIS, Process
 from keyturn.adapters.steps import Sought, StepResult, StepStore
@@ -31,6 +31,10 @@ WorkerFunction = Callable[[Event, StepContext], Any]
 """What a worker's author writes: does the step for one event and returns its result, JSON or None."""
 
 _TRIES_MAX: Final = 12
+
+_BINDING_WAITS_S: Final = (0.015, 0.03, 0.06, 0.12)
+"""Between the reads of a task that leaves the binding to another; after them it binds the attempt itself. A read and a
+write take DynamoDB some ten milliseconds."""
 
 _BEAT_SHARE: Final = 0.1
 """Part of a run's time in which one heartbeat is enough."""
@@ -79,10 +83,11 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
     logger = telemetry.logger()
     logger.append_keys(step=task.step, **telemetry.run_fields(task.header))
     try:
-        granted, stored = _begin(bench, task, remaining_ms)
-        if granted is not Permission.GRANTED:
-            logger.warning("step refused", extra={"permission": granted})
-            return answer(task, granted.value)
+        begun = _begin(bench, task, remaining_ms)
+        stored = begun.stored
+        if begun.permission is not Permission.GRANTED:
+            logger.warning("step refused", extra={"permission": begun.permission})
+            return answer(task, begun.permission.value)
         results = _results(bench, task, Checkpoint(bench.steps, task, dict(stored)), remaining_ms, function)
     except StepRefused:
         logger.warning("step superseded while it worked")
@@ -94,26 +99,52 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
         logger.warning("step failed", extra={"error": type(error).__name__})
         raise StepFailed(_told(error, is_personal=task.header.is_personal)) from error
     logger.debug("step done", extra={"stored_before": len(stored)})
-    return answer(task, "done", results=results)
+    seen = {"seen": state_document(begun.written)} if begun.written is not None else {}
+    return answer(task, "done", results=results, **seen)
 
 
-def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> tuple[Permission, Mapping[Position, Any]]:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What a worker found when it asked whether it may begin."""
+
+    permission: Permission
+    stored: Mapping[Position, Any]
+    written: KeyState | None = None
+    """The key's state, if this worker bound the attempt."""
+
+
+def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> _Begun:
     """Check whether the step may begin, binding the attempt to this execution if it is bound to none."""
+
+    def permitted(found: KeyState) -> Permission:
+        return permission(found, task, bench.clock() + remaining_ms(), bench.settings.clock_margin_ms)
+
+    state, stored = _load(bench, task, permitted)
+
+    def begin(found: KeyState) -> _Begun:
+        granted = permitted(found)
+        if granted is not Permission.AFTER_BINDING:
+            return _Begun(granted, stored)
+        bound = _change(bench, found, Bind(task.header.fence, task.execution_id))
+        return _Begun(Permission.REFUSED if bound is None else Permission.GRANTED, stored, bound)
+
+    return _while_others_change(begin, state)
+
+
+def _load(
+    bench: Workbench, task: Task, permitted: Callable[[KeyState], Permission]
+) -> tuple[KeyState, Mapping[Position, Any]]:
+    """Read the key's state and the stored results; a task that leaves the binding to another gives that some time."""
     header = task.header
     sought = Sought(
         header.key, task.step, task.positions, header.generations, header.is_forward, may_overlap=header.may_overlap
     )
-    state, stored = bench.steps.load(sought)
-
-    def begin(found: KeyState) -> Permission:
-        ends_by_ms = bench.clock() + remaining_ms()
-        granted = permission(found, task, ends_by_ms, bench.settings.clock_margin_ms)
-        if granted is not Permission.AFTER_BINDING:
-            return granted
-        has_changed = _change(bench, found, Bind(header.fence, task.execution_id))
-        return Permission.GRANTED if has_changed else Permission.REFUSED
-
-    return _while_others_change(begin, state), stored
+    for wait_s in () if task.binds else _BINDING_WAITS_S:
+        bench.process.sleep(wait_s)
+        state, stored = bench.steps.load(sought)
+        if permitted(state) is not Permission.AFTER_BINDING:
+            return state, stored
+    return bench.steps.load(sought)
 
 
 def _while_others_change(act: Callable[[KeyState], _T], state: KeyState) -> _T:
@@ -126,12 +157,10 @@ def _while_others_change(act: Callable[[KeyState], _T], state: KeyState) -> _T:
     raise Conflict(f"key {key_hash(state.key)} was changed by others {_TRIES_MAX} times in a row; try again", state)
 
 
-def _change(bench: Workbench, state: KeyState, command: Bind | Extend) -> bool:
-    """Change a key by a command that asks nothing of the world; False if the protocol refuses it."""
+def _change(bench: Workbench, state: KeyState, command: Bind | Extend) -> KeyState | None:
+    """Change a key by a command that asks nothing of the world; None if the protocol refuses it."""
     decided = transition(state, command, bench.clock(), bench.settings.rules)
-    if decided.refusal is None:
-        bench.keys.save(decided.state)
-    return decided.refusal is None
+    return bench.keys.save(decided.state) if decided.refusal is None else None
 
 
 def _heartbeat(bench: Workbench, task: Task) -> Callable[[], None]:
