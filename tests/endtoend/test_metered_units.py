@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -16,6 +17,8 @@ from tests.endtoend.stack import Stack
 ROUNDS: Final = 2
 KEYS: Final = 3
 """At once: as many as may be in flight locally, so that none waits for a slot."""
+READS_MAX: Final = 5
+BUDGET: Final = json.loads((Path(__file__).parents[1] / "shell" / "budget.json").read_text(encoding="utf-8"))
 WORKERS: Final = ("inventory", "payment", "notification")
 
 
@@ -38,15 +41,18 @@ def test_each_function_takes_what_a_plan_says_of_it(stack: Stack) -> None:
     foreseen = units_of(Shape(Kind.EXPRESS, len(WORKERS), len(records[0][0][1]), records=1e9, binds_lost=0))
     events = ROUNDS * KEYS
     assert dispatcher.counted("Records") == events
-    # Index entry out, bind, steps, finish: the others'. Steps and the sequencer's look: theirs.
-    written, read = foreseen.write_units - 3 - len(WORKERS), foreseen.read_units - 1 - len(WORKERS)
+    # Index entry out, bind, steps, finish: the others'. Steps: theirs.
+    written, read = foreseen.write_units - 3 - len(WORKERS), foreseen.read_units - len(WORKERS)
     assert of_keys(metered, dispatcher, "write") / events == pytest.approx(written, rel=0.1)
     assert of_keys(metered, dispatcher, "read") / events == pytest.approx(read, rel=0.1)
     for name in WORKERS:
-        assert of_keys(metered, functions[name], "read") == pytest.approx(functions[name].invocations, rel=0.1)
-    assert of_keys(metered, sequencer, "read") == pytest.approx(sequencer.invocations, rel=0.1)
+        # More than one only while they wait for the one that binds.
+        assert 1 <= of_keys(metered, functions[name], "read") / functions[name].invocations <= READS_MAX
+    assert of_keys(metered, sequencer, "read") < sequencer.invocations, "most are handed the state"
     lost = sum(functions[name].used.get("write refused key", 0.0) for name in WORKERS)
     assert lost <= metered.runs * (len(WORKERS) - 1)
+    logged = sum(functions[name].log_bytes for name in ("dispatcher", "sequencer"))
+    assert logged / events <= BUDGET["cold-strict"]["log_bytes"]
 
 
 def of_keys(metered: Metered, function: Function, what: str) -> float:

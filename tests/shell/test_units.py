@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from keyturn_cli.planning.units import Shape, units_of
@@ -10,8 +12,10 @@ from keyturn_cli.planning.workload import Kind
 
 from tests.models.billing import Billed
 from tests.models.s3 import S3
-from tests.shell.world import STEPS, Services, World, routes
+from tests.shell.world import Services, World, routes
 
+STEPS = ("inventory", "payment", "notification")
+BUDGET = json.loads((Path(__file__).parent / "budget.json").read_text(encoding="utf-8"))
 EVENTS = 40
 PAYLOAD_BYTES = 420
 
@@ -32,12 +36,13 @@ class MeteredWorld(World):
     """A stack whose table has a meter."""
 
     make_services = staticmethod(lambda: Services(Billed(), "state", S3()))
+    steps = STEPS
 
 
-def counted(keys: int, batch: int = 1) -> Counted:
+def counted(keys: int, batch: int = 1, slots: int = 1_000) -> Counted:
     """Put events, all at once, run them to their ends, and count."""
     world = MeteredWorld(
-        routes(batch={"events": batch, "bytes": 180_000}), max_in_flight_runs=1_000, slot_quantum_runs=1_000
+        routes(batch={"events": batch, "bytes": 180_000}), max_in_flight_runs=slots, slot_quantum_runs=1_000
     )
     for number in range(EVENTS):
         world.put(f"order-{number % keys}", "express", filler="x" * 300)
@@ -64,6 +69,24 @@ def test_the_table_of_units_says_what_the_protocol_writes_and_reads(keys: int, b
     assert foreseen.index_write_units == pytest.approx(found.index_writes)
     assert foreseen.read_units == pytest.approx(found.reads, rel=0.08)
     assert foreseen.sequencer_invocations == pytest.approx(found.starts)
+
+
+@pytest.mark.parametrize(
+    ("budget", "keys", "batch"),
+    [("cold-strict", EVENTS, 1), ("busy-strict", 1, 1), ("busy-batches-of-10", 1, 10)],
+)
+def test_an_event_takes_no_more_than_its_budget(budget: str, keys: int, batch: int) -> None:
+    """Units are money: a change that makes events dearer must say so in the budget file."""
+    found = counted(keys, batch)
+    assert found.writes <= BUDGET[budget]["writes"]
+    assert found.index_writes <= BUDGET[budget]["index_writes"]
+    assert found.reads <= BUDGET[budget]["reads"]
+
+
+def test_waiting_for_a_slot_adds_three_write_units_a_run_at_most() -> None:
+    """The claim is a write of its own then, and moves the key in the index, which is a write out and a write in."""
+    found = counted(EVENTS, slots=1)
+    assert found.writes <= BUDGET["cold-strict"]["writes"] + BUDGET["waiting-for-a-slot"]["more_writes"]
 
 
 def test_what_keys_share_costs_a_batch_and_not_an_event() -> None:

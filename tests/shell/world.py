@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -215,6 +215,9 @@ class World:
     make_services: ClassVar[Callable[[], Services]] = staticmethod(models)
     """What a test of both runs on is set by `conftest`."""
 
+    steps: Sequence[str] = STEPS
+    """What a run's fan-out does."""
+
     def __init__(self, the_routes: Routes | None = None, **settings: Any) -> None:
         """Make the table, the bucket and the queue."""
         telemetry.metrics().clear_metrics()
@@ -403,7 +406,7 @@ class World:
 
     def run(self, execution: Execution) -> None:
         """Run an execution from where it is to its end."""
-        for step in STEPS:
+        for step in self.steps:
             if step not in execution.answers:
                 self.step(execution, step)
         while execution.status == "RUNNING":
@@ -524,7 +527,7 @@ class World:
         return found
 
     def _moves_of(self, execution: Execution) -> list[Callable[[], None]]:
-        open_steps = [step for step in STEPS if step not in execution.answers]
+        open_steps = [step for step in self.steps if step not in execution.answers]
         if open_steps:
             return [_bind(self.step, execution, step) for step in open_steps]
         return [_bind(self.finish, execution)]
@@ -633,7 +636,7 @@ class World:
             done = {effect.step for effect in self.effects if (effect.key, effect.position) == (key, place)}
             is_behind = states[key].phase is Phase.PARKED and place > states[key].cursor
             is_accounted_for = (
-                done == set(STEPS)
+                done == set(self.steps)
                 or place in quarantined
                 or (f"key#{key}", place) in duplicates
                 or (key, place) in dead
