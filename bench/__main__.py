@@ -18,7 +18,7 @@ from keyturn_local.settings import LocalSettings
 from bench.contenders import NAMES, PARAMETERS
 from bench.errors import BenchError
 from bench.ground import PROJECT
-from bench.measurement import Results
+from bench.measurement import Results, merged
 from bench.page import write_page
 from bench.report import report
 from bench.runner import Plan, Runner
@@ -39,6 +39,7 @@ def bench(
     curve: Annotated[bool, typer.Option(help="Throughput against the number of keys.")] = True,
     counts: Annotated[bool, typer.Option(help="Count AWS units.")] = True,
     page: Annotated[bool, typer.Option(help="Write docs/performance.md and its plots anew.")] = False,
+    add: Annotated[bool, typer.Option(help="Keep what the results have of other workloads and contenders.")] = False,
     again: Annotated[
         bool, typer.Option(help="Run nothing: write the page from docs/performance/results.json.")
     ] = False,
@@ -66,7 +67,9 @@ def bench(
     runner = Runner(plan, settings, screen)
     runner.run()
     results = Results(_about(), tuple(runner.measurements), tuple(runner.usage), runner.left_out)
-    results.write(RESULTS if page else FOLDER / "results.json")
+    place = RESULTS if page else FOLDER / "results.json"
+    results = merged(Results.read(place), results) if add and place.is_file() else results
+    results.write(place)
     screen.line(report(results))
     if page:
         write_page(PROJECT, results)

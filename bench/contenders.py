@@ -24,9 +24,11 @@ KEYTURN: Final[Mapping[str, str]] = {
 RUNS_AT_ONCE: Final = 4
 """Everywhere on the engine: each run is three functions at once, and each function at work is a process."""
 SHARDS: Final = 2
+_AT_ONCE: Final = f"RunsAtOnce={RUNS_AT_ONCE // SHARDS}"
 BASELINES: Final[Mapping[str, Baseline]] = {
-    REFERENCE: Baseline("naive_unordered", (f"RunsAtOnce={RUNS_AT_ONCE // SHARDS}",)),
-    ORDERED: Baseline("naive_ordered", (f"RunsAtOnce={RUNS_AT_ONCE // SHARDS}",)),
+    REFERENCE: Baseline("naive_waiting", ("Order=none", _AT_ONCE)),
+    "naive-blocking": Baseline("naive_waiting", ("Order=key", _AT_ONCE)),
+    ORDERED: Baseline("naive_ordered", (_AT_ONCE,)),
 }
 RIVALS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Contender]]]] = {"dbos": dbos, "restate": restate}
 WORKFLOW_WRITES: Final[Mapping[str, float]] = {ORDERED: 1.0}

@@ -82,6 +82,20 @@ class Results:
         )
 
 
+def merged(older: Results, newer: Results) -> Results:
+    """Put newer results in the place of older ones of the same contender and workload; the rest stays."""
+    measured = {(one.contender, one.workload) for one in newer.measurements}
+    counted = {(one.contender, one.workload) for one in newer.usage}
+    kept = tuple(one for one in older.measurements if (one.contender, one.workload) not in measured)
+    kept_usage = tuple(one for one in older.usage if (one.contender, one.workload) not in counted)
+    return Results(
+        about=newer.about,
+        measurements=kept + newer.measurements,
+        usage=kept_usage + newer.usage,
+        left_out={**older.left_out, **newer.left_out},
+    )
+
+
 def done_at_ms(effects: Iterable[Effect]) -> dict[tuple[str, int], int]:
     """Tell when each event's last effect was: (key, number) -> epoch milliseconds, of whole events only."""
     seen: dict[tuple[str, int], dict[str, int]] = {}

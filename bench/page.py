@@ -22,8 +22,8 @@ def write_page(project: Path, results: Results) -> None:
     page = project / PAGE
     parts = {
         "about": report.about(results),
-        "throughput": report.throughput(results),
-        "curve": report.curve(results),
+        "throughput": report.throughput(results, plots=PLOTS.name),
+        "curve": f"![Throughput against the number of keys]({PLOTS.name}/curve.svg)\n\n{report.curve(results)}",
         "usage": report.usage(results),
         "left out": report.left_out(results) or "Everybody ran.",
     }

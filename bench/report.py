@@ -19,10 +19,10 @@ def report(results: Results) -> str:
     )
 
 
-def throughput(results: Results) -> str:
-    """One table for each workload."""
+def throughput(results: Results, *, plots: str = "") -> str:
+    """One table for each workload, below its plot when a folder of plots is named."""
     return "\n\n".join(
-        f"**{title}**\n\n{_throughput(results, name)}"
+        f"**{title}**\n\n{f'![{title}]({plots}/{name}.svg)' if plots else ''}\n\n{_throughput(results, name)}"
         for name, title in _workloads(results.measurements).items()
         if not name.startswith(_CURVE)
     )

@@ -14,7 +14,7 @@ from bench import report
 from bench.contender import Outcome
 from bench.counts import Counts
 from bench.errors import BenchError
-from bench.measurement import Measurement, Results, done_at_ms, percentile, summarize
+from bench.measurement import Measurement, Results, done_at_ms, merged, percentile, summarize
 from bench.order import Effect
 from bench.page import PAGE, drawings, filled, write_page
 from bench.plots import nice_step
@@ -116,6 +116,16 @@ def test_results_come_back_from_their_file(tmp_path: Path) -> None:
     """So that the page can be written again."""
     _results().write(tmp_path / "results.json")
     assert Results.read(tmp_path / "results.json") == _results()
+
+
+def test_newer_results_take_the_place_of_older_ones() -> None:
+    """Of the same contender and workload; a long bench may be done in parts."""
+    newer = Results({"machine": "another"}, (_measurement("naive-unordered", 7.0),), (), {})
+    both = merged(_results(), newer)
+    speeds = [one.events_per_s for one in both.measurements if one.contender == "naive-unordered"]
+    assert speeds == [7.0]
+    assert len(both.measurements) == len(_results().measurements) - 3 + 1
+    assert both.usage == _results().usage
 
 
 def test_plots_are_well_formed() -> None:
