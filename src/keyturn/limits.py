@@ -19,6 +19,9 @@ MESSAGE_DELAY_S_MAX: Final = 900
 EXPRESS_EXECUTION_S_MAX: Final = 300
 """Longest life of an Express execution. Hard. Source: AWS Step Functions Developer Guide, "Service quotas"."""
 
+EXPRESS_RUN_S_MAX: Final = EXPRESS_EXECUTION_S_MAX + 60
+"""Longest deadline of a run that an Express execution does: it may start late, and must have ended by then."""
+
 RUN_INLINE_BYTES_MAX: Final = 180_000
 """Events that one run carries inside its execution input; leaves room for the envelope and the step answers."""
 

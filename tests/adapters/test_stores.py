@@ -305,6 +305,11 @@ class TestExecutions:
         assert Executions(client, PREFIX).stop(a_run(Kind.EXPRESS), "past its deadline")
         assert client.calls == []
 
+    def test_the_execution_around_a_nested_one_is_asked(self) -> None:
+        """It is a Standard one: that it never was is the proof that its run never began."""
+        client = Edited(_Nothing(), stop_execution=refused("ExecutionDoesNotExist"))
+        assert not Executions(client, PREFIX).stop(a_run(Kind.NESTED), "past its deadline")
+
     def test_one_that_has_ended_was_there(self) -> None:
         client = Edited(_Nothing(), stop_execution=refused("ValidationException"))
         assert Executions(client, PREFIX).stop(a_run(), "past its deadline")

@@ -99,6 +99,7 @@ def finish(
 
 
 EXPRESS = route(kind=Kind.EXPRESS)
+NESTED = route(kind=Kind.NESTED)
 OPERATOR = ask.Operator("somebody", "because")
 
 

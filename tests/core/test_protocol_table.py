@@ -24,7 +24,7 @@ from keyturn.core.protocol import ACCEPTS, NO_ROUTE, Refusal, Transition
 from keyturn.core.route import Exhaustion
 from keyturn.core.state import Due, Hold, KeyState, Phase, Queue, WaitsFor, due, to_run
 from tests.core import states as make
-from tests.core.states import EXPRESS, NOW_MS, OPERATOR, ROUTE, at, decide, finish, following, on_hold
+from tests.core.states import EXPRESS, NESTED, NOW_MS, OPERATOR, ROUTE, at, decide, finish, following, on_hold
 from tests.core.world import WORKER_TIMEOUT_MS, route
 
 SKIP = route(Exhaustion.SKIP)
@@ -258,6 +258,22 @@ class TestFinish:
     def test_an_express_execution_that_lost_its_id_proves_nothing(self) -> None:
         state = make.bound(by=EXPRESS)
         assert decide(state, finish(make.FAILED, execution_id=None)).refusal is Refusal.OTHER_EXECUTION
+
+    def test_a_nested_run_is_reported_by_the_execution_around_it(self) -> None:
+        """Its name is unique, and nobody else starts the Express one: the failure is believed, and isn't clean."""
+        state = make.bound(by=NESTED)
+        done = decide(state, finish(make.UNCLEAN, execution_id=None))
+        assert done.refusal is None
+        assert done.state.not_before_ms > NOW_MS
+        assert decide(state, finish(make.FINE, execution_id=None)).refusal is Refusal.OTHER_EXECUTION
+
+    def test_an_attempt_record_tells_in_which_execution_it_ran(self) -> None:
+        """Where that isn't the one of its own name."""
+        own = make.bound().run
+        assert own is not None
+        for name, told in (("", ""), (own.execution_name, ""), ("an-earlier-one", "an-earlier-one")):
+            done = decide(make.bound(), replace(finish(make.FAILED), execution_name=name))
+            assert [record.ran_in for record in done.records if isinstance(record, RecordAttempt)] == [told]
 
     def test_a_standard_execution_that_lost_its_id_may_report_failure_but_no_success(self) -> None:
         assert decide(make.bound(), finish(make.UNCLEAN, execution_id=None)).refusal is None

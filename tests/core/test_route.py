@@ -121,6 +121,8 @@ def test_the_wait_doubles_up_to_its_maximum(attempt: int, delay_ms: int) -> None
         ([entry(), entry(type="x")], 'routes.json, route "orders": another route has the name "orders" too'),
         ([entry(), entry(name="b")], 'routes.json, route "b": another route has the type "shop.order.*" too'),
         ([entry(run_timeout_s=3)], 'route "orders": run_timeout_s is 3, its slowest worker may take 3 s: raise'),
+        ([entry(kind="express", run_timeout_s=361)], 'route "orders": run_timeout_s is 361, and an Express execution'),
+        ([entry(kind="nested", run_timeout_s=361)], "after which nobody works and the key waits: lower it to 360"),
         ([entry(backoff={"first_s": 9, "rate": 1, "max_s": 5})], "backoff.first_s is 9, above backoff.max_s 5: lower"),
         (
             [entry(batch={"events": 1, "bytes": 180_001})],

@@ -13,7 +13,7 @@ import pytest
 from keyturn.adapters.table import encode_item
 from keyturn.core.event import Event
 from keyturn.core.rollout import Canary, Health, Rollout
-from keyturn.core.route import parse_routes
+from keyturn.core.route import Kind, parse_routes
 from keyturn.core.state import KeyState, Phase
 from keyturn.core.step_context import StepContext
 from keyturn.shell import recovering
@@ -41,7 +41,7 @@ class ReleasedWorld(OperatedWorld):
     def publish(self) -> int:
         """Publish what is deployed, as the command does."""
         number = self.ask("release-begin").get("number", 0)
-        for kind in ("standard", "express"):
+        for kind in Kind:
             self.states.versions[f"order-{kind}"] = number + 100
         assert "refused" not in self.ask("release-publish", **self.versions(number))
         return int(number)
@@ -49,7 +49,7 @@ class ReleasedWorld(OperatedWorld):
     @staticmethod
     def versions(number: int) -> dict[str, Any]:
         """Return the versions that a release published."""
-        machines = {f"order-{kind}": f"{PREFIX}order-{kind}:{number + 100}" for kind in ("standard", "express")}
+        machines = {f"order-{kind}": f"{PREFIX}order-{kind}:{number + 100}" for kind in Kind}
         return {"number": number, "machines": machines, "workers": {step: f"arn:{step}:{number}" for step in STEPS}}
 
     def _function(self, execution: Execution, began_at_ms: int) -> Callable[[Event, StepContext], Any]:
@@ -126,6 +126,26 @@ def test_a_workflow_that_a_release_lacks_takes_the_newest_of_everything() -> Non
     world.deliver()
     (execution,) = world.live()
     assert (execution.version, execution.input["run"]["qualifier"]) == ("", "")
+    world.settle()
+    world.check()
+
+
+def test_a_nested_run_takes_the_express_machine_of_its_release() -> None:
+    """Its own machine's version, and what that adds to the Express one's ARN; nothing where there is no release."""
+    world = World()
+    world.put("a", "nested")
+    world.deliver()
+    (execution,) = world.live()
+    assert (execution.version, execution.input["run"]["express"]) == ("", "")
+
+    world = ReleasedWorld(releases=2)
+    world.put("a", "nested")
+    world.put("b", "express")
+    world.deliver()
+    express, nested = sorted(world.live(), key=lambda execution: execution.machine)
+    assert (nested.machine, nested.input["run"]["qualifier"]) == ("order-nested", ":release-1")
+    assert nested.input["run"]["express"] == f":{express.version}"
+    assert "express" not in express.input["run"]
     world.settle()
     world.check()
 

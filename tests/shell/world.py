@@ -82,10 +82,11 @@ SETTINGS: Final = Settings(
 
 
 def routes(**changes: Any) -> Routes:
-    """Return the routes of a world: `standard`, `express`, `batch`, `skip` and `behind`, by event type."""
+    """Return the routes of a world: `standard`, `express`, `nested`, `batch`, `skip` and `behind`, by event type."""
     entries: dict[str, dict[str, Any]] = {
         "standard": {},
         "express": {"kind": "express"},
+        "nested": {"kind": "nested"},
         "batch": {"kind": "express", "batch": {"events": 3, "bytes": 180_000}},
         "skip": {"on_exhaustion": "skip"},
         "behind": {"on_exhaustion": "fail-behind"},

@@ -245,7 +245,14 @@ def _by_its_own_machine(simulation: Simulation) -> Iterator[str]:
     """A run is worked on by the state machine of its route, at its key's release, wherever an execution goes on."""
     for execution in simulation.workflows.executions:
         for run in execution.runs:
-            if (run["machine"], run["release"]) != (execution.machine, execution.runs[0]["release"]):
+            started_by = execution.runs[0]
+            machines = {execution.machine, execution.machine.replace("-express", "-nested")}
+            is_inside = run["machine"].endswith("-nested")
+            if (
+                run["machine"] not in machines
+                or run["release"] != started_by["release"]
+                or (is_inside and len(execution.runs) > 1)
+            ):
                 yield (
                     f"own machine: {execution.name} of {execution.machine}, release {execution.runs[0]['release']}, "
                     f"went on with attempt {run['fence']} of {run['machine']}, release {run['release']}"

@@ -28,6 +28,7 @@ from keyturn.core.actions import StartRun
 from keyturn.core.draining import DrainingExecution
 from keyturn.core.protocol import Transition
 from keyturn.core.rollout import Rollout
+from keyturn.core.route import Kind
 from keyturn.core.state import KeyState, Phase, Run, passed
 from keyturn.errors import Throttled
 from keyturn.shell import apply as applying
@@ -341,7 +342,8 @@ def goes_on_with_any_run() -> AbstractContextManager[Any]:
     """Let an execution go on with runs of other workflows, kinds and releases than its own."""
 
     def fits(execution: DrainingExecution, state: KeyState, run: Run, now_ms: int) -> bool:
-        return _FITS(replace(execution, machine=run.machine, release=state.release), state, run, now_ms)
+        own = replace(run, kind=Kind.EXPRESS)
+        return _FITS(replace(execution, machine=own.machine, release=state.release), state, own, now_ms)
 
     return patch.object(DrainingExecution, "fits", fits)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-KINDS: Final = ("standard", "standard", "express", "batch", "skip", "behind")
+KINDS: Final = ("standard", "standard", "express", "nested", "batch", "skip", "behind")
 """Event types, by what the routes of `tests.shell.world` make of them."""
 
 

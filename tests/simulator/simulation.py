@@ -20,6 +20,7 @@ from keyturn.adapters.steps import RESULT, decode_results
 from keyturn.adapters.table import decode_item
 from keyturn.core.event import Event
 from keyturn.core.replay_job import JobState
+from keyturn.core.route import Kind
 from keyturn.core.state import KeyState, Phase, WaitsFor
 from keyturn.core.step_context import StepContext
 from keyturn.core.task import Task
@@ -333,7 +334,7 @@ class Simulation:
         """Publish two releases, as `keyturn release publish` does."""
         for number in (1, 2):
             self._request(command="release-begin")
-            machines = {f"order-{kind}": f"{PREFIX}order-{kind}:{number}" for kind in ("standard", "express")}
+            machines = {f"order-{kind}": f"{PREFIX}order-{kind}:{number}" for kind in Kind}
             workers = {step: f"arn:{step}:{number}" for step in STEPS}
             self._request(command="release-publish", number=number, machines=machines, workers=workers)
         self._operating -= 1
@@ -529,7 +530,7 @@ def _finisher(key: str) -> tuple[int, str]:
     call = owner()
     if not isinstance(call, Invocation) or call.function.name != "sequencer" or call.event["run"]["key"] != key:
         return 0, ""
-    executions = [step["execution_id"] for step in call.event["steps"] if "execution_id" in step]
+    executions = [step["execution_id"] for step in call.event["steps"] if isinstance(step, dict)]
     return call.event["run"]["fence"], executions[0] if executions else ""
 
 

@@ -27,6 +27,7 @@ _UNHEARD: Final = 0.3
 STEPS: Final = ("inventory", "payment")
 
 _DEFINITION: Final = json.loads((MACHINES / "order.asl.json").read_text())
+_NESTED: Final = json.loads((MACHINES / "nested.asl.json").read_text())
 _DRAINING: Final = json.loads((MACHINES / "order.draining.asl.json").read_text())
 _WORK: Final = _DEFINITION["States"]["Work"]["Branches"][0]["States"]["Inventory"]
 _SEQUENCE: Final = _DEFINITION["States"]["Sequence"]
@@ -59,6 +60,11 @@ RETRIES: list[dict[str, Any]] = _WORK["Retry"]
 """When a step's task is tried again, as the state machine has it."""
 
 
+def is_standard(machine: str) -> bool:
+    """Whether the executions of a machine have names of their own, and tell how they ended."""
+    return machine.endswith(("-standard", "-nested"))
+
+
 @dataclass(slots=True)
 class Execution:
     """One execution; owns its strands."""
@@ -79,8 +85,13 @@ class Execution:
 
     @property
     def is_standard(self) -> bool:
-        """Whether it runs as Standard."""
-        return self.machine.endswith("-standard")
+        """Whether it runs as Standard, with or without an Express one inside."""
+        return is_standard(self.machine)
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether it only has an Express one do its run."""
+        return self.machine.endswith("-nested")
 
     @property
     def is_replay(self) -> bool:
@@ -119,12 +130,12 @@ class Workflows:
         machine = call["stateMachineArn"].removeprefix(PREFIX).partition(":")[0]
         document = json.loads(call["input"])
         same = [one for one in self.executions if (one.machine, one.name) == (machine, call["name"])]
-        if same and machine.endswith("-standard"):
+        if same and is_standard(machine):
             if same[0].status == "RUNNING" and same[0].input == document:
                 return {}
             raise refusal("ExecutionAlreadyExists", "StartExecution")
         self._start(machine, call["name"], document)
-        if not machine.endswith("-standard") and self.hub.now_ms < self.doubled_until_ms:
+        if not is_standard(machine) and self.hub.now_ms < self.doubled_until_ms:
             self.tell(f"{call['name']} starts twice")
             delay_ms = self.hub.chance.choice((1, 200, 1_500, 4_000))
             self.hub.after(delay_ms, lambda: self._start(machine, call["name"], json.loads(call["input"])))
@@ -164,16 +175,21 @@ class Workflows:
                 return execution
         raise refusal("ExecutionDoesNotExist", "DescribeExecution")
 
-    def _start(self, machine: str, name: str, document: dict[str, Any]) -> None:
+    def _start(self, machine: str, name: str, document: dict[str, Any]) -> Execution:
         number = len(self.executions)
         execution = Execution(number, machine, name, document, began_ms=self.hub.now_ms)
         self.executions.append(execution)
         if execution.is_replay:
             self.hub.spawn(lambda: self._replay(execution), execution)
-            return
+            return execution
+        if execution.is_nested:
+            self.hub.spawn(lambda: self._nest(execution), execution)
+            self.hub.after(_NESTED["TimeoutSeconds"] * 1_000, lambda: self._end(execution, "TIMED_OUT"))
+            return execution
         self.hub.spawn(lambda: self._run(execution), execution)
         lasts_ms = self.times.execution_ms if execution.is_standard else self.times.draining_ms
         self.hub.after(lasts_ms, lambda: self._end(execution, "TIMED_OUT"))
+        return execution
 
     def _end(self, execution: Execution, status: str) -> None:
         if execution.status != "RUNNING":
@@ -197,7 +213,28 @@ class Workflows:
         execution.runs.append(document["run"])
         execution.execution_id = f"execution-{execution.number}-{len(execution.runs)}"
         answers = self.hub.side_by_side(len(self.steps), lambda step: self._step(execution, step), self.steps)
-        payload = {"run": document["run"], "steps": answers} | self._about(execution)
+        return self._sequence(execution, {"run": document["run"], "steps": answers} | self._about(execution))
+
+    def _nest(self, execution: Execution) -> None:
+        """Have the Express machine do the run, and wait; report what it couldn't. If this one ends, that one runs on.
+
+        The call may fail though the Express execution was started, or before.
+        """
+        execution.runs.append(execution.input["run"])
+        fate = self.hub.chance.random() if self.hub.now_ms < self.unheard_until_ms else 1.0
+        status = "no answer"
+        if fate > _UNHEARD / 2:
+            inside = self._start(execution.machine.replace("-nested", "-express"), execution.name, execution.input)
+            while inside.status == "RUNNING" and fate > _UNHEARD:
+                self.hub.pause(10)
+            status = inside.status if fate > _UNHEARD else status
+        if status != "SUCCEEDED":
+            steps = {"Error": "States.QueryEvaluationError", "Cause": status}
+            self._sequence(execution, {"run": execution.input["run"], "steps": steps})
+        self._end(execution, "SUCCEEDED")
+
+    def _sequence(self, execution: Execution, payload: dict[str, Any]) -> dict[str, Any]:
+        """Call the sequencer, twice if need be; the execution fails if it never answers."""
         tries = 1 + _SEQUENCE["Retry"][0]["MaxAttempts"]
         for _ in range(tries):
             answer = self._task(execution, "sequencer", payload, self.times.sequence_ms)

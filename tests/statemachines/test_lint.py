@@ -1,5 +1,6 @@
 """Each rule of the lint finds the machine that breaks it, and nothing in the machines that this project ships."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -258,6 +259,79 @@ def test_standard_does_not_drain(drains: Definition) -> None:
     """Its choice whether to go on would cost a transition an event."""
     found = nesting(drains, route=with_route(run_timeout_s=140))
     assert "OrderStandard: is Standard, and order.asl.json drains." in found
+
+
+NESTED = Machine(
+    "OrderNested",
+    "order-nested",
+    "nested",
+    "nested.asl.json",
+    {"Partition": None, "ExpressArn": "OrderExpress", "SequencerFunctionArn": "Sequencer"},
+)
+
+
+def nested_problems(definition: Definition, inside: Definition, machine: Machine = NESTED, run_s: int = 140) -> str:
+    """What the nesting rules say of a machine around the draining one, and of a route that uses it."""
+    stack = Stack(STACK.function_timeouts_s, (*DRAINING_STACK.machines, machine))
+    route = replace(DRAINING_ROUTE, kind="nested", run_timeout_s=run_s)
+    files = {"order.asl.json": inside, machine.file: definition}
+    return "\n".join(map(str, check_nesting(stack, files, (route,))))
+
+
+@pytest.fixture
+def nested(definitions: dict[str, Definition]) -> Definition:
+    """A copy of the nested definition, to break."""
+    return copy.deepcopy(definitions["nested"])
+
+
+def test_a_machine_around_another_has_no_problems(nested: Definition, drains: Definition) -> None:
+    """It outlasts what it runs; the route knows the workers inside."""
+    assert nested_problems(nested, drains) == ""
+
+
+def run_ends_first(definition: Definition) -> None:
+    definition["States"]["Run"]["TimeoutSeconds"] = 300
+
+
+def report_ends_before_the_sequencer(definition: Definition) -> None:
+    definition["States"]["Report"]["TimeoutSeconds"] = 10
+
+
+def ends_before_its_report(definition: Definition) -> None:
+    definition["TimeoutSeconds"] = 350
+
+
+def does_not_report_too_much_data(definition: Definition) -> None:
+    del definition["States"]["Run"]["Catch"][0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "finding"),
+    [
+        (run_ends_first, 'state "Run": TimeoutSeconds is 300, what it waits for may take 300 s.'),
+        (report_ends_before_the_sequencer, 'state "Report": TimeoutSeconds is 10, what it waits for may take 10 s.'),
+        (ends_before_its_report, "the execution: TimeoutSeconds is 350, what it waits for may take 354 s."),
+        (does_not_report_too_much_data, 'state "Run": has errors that it does not report.'),
+    ],
+)
+def test_a_machine_around_another_outlasts_it_and_reports(
+    nested: Definition, drains: Definition, spoil: Callable[[Definition], None], finding: str
+) -> None:
+    """Else it calls a run failed that is at work, or leaves one to its deadline."""
+    spoil(nested)
+    assert finding in nested_problems(nested, drains)
+
+
+def test_a_machine_around_another_runs_its_own_workflow(nested: Definition, drains: Definition) -> None:
+    """The one that is named like it, Express."""
+    other = replace(NESTED, substitutions={**NESTED.substitutions, "ExpressArn": "LinesExpress"})
+    assert "OrderNested: does not run order-express." in nested_problems(nested, drains, other)
+
+
+def test_a_nested_run_outlasts_the_path_inside(nested: Definition, drains: Definition) -> None:
+    """As long as one round may take: it doesn't go on with a second."""
+    assert nested_problems(nested, drains, run_s=299) == ""
+    assert "run_timeout_s is 120, a run of order.asl.json may take" in nested_problems(nested, drains, run_s=120)
 
 
 def nesting(definition: Definition, stack: Stack = STACK, route: Route = ROUTE) -> str:

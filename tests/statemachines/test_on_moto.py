@@ -154,6 +154,18 @@ def test_an_execution_goes_on_while_the_sequencer_brings_a_run(
     assert told == {(4, "17"), (5, "18"), (6, "19")}
 
 
+@pytest.mark.usefixtures("aws", "waits")
+def test_a_clean_run_on_standard_costs_five_transitions(order: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every state that is entered is one; the fan-out, its three tasks, the sequencer."""
+    run(order, ScriptedLambda(case_named("AllDone")), monkeypatch)
+    client = boto3.client("stepfunctions", region_name=REGION)
+    (machine,) = client.list_state_machines()["stateMachines"]
+    (execution,) = client.list_executions(stateMachineArn=machine["stateMachineArn"])["executions"]
+    pages = client.get_paginator("get_execution_history").paginate(executionArn=execution["executionArn"])
+    entered = [event["type"] for page in pages for event in page["events"] if event["type"].endswith("StateEntered")]
+    assert sorted(entered) == ["ParallelStateEntered", *["TaskStateEntered"] * 4]
+
+
 def case_named(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 

@@ -72,6 +72,7 @@ NEVER_CALLED: Final[Mapping[tuple[str, str], str]] = {
         for holder, actions in GRANTS.items()
         if "lambda:InvokeFunction" in actions
     },
+    ("OrderNestedRole", "states:StartSyncExecution"): BY_STEP_FUNCTIONS,
 }
 """(holder, action) or (holder, action and resource) -> why no function calls it."""
 

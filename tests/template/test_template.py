@@ -85,6 +85,7 @@ GRANTS = {
     "KeyPolicy": {"kms:Decrypt", "kms:GenerateDataKey"},
     "WorkflowLogPolicy": LOG_DELIVERY,
     "OrderRole": {"lambda:InvokeFunction"},
+    "OrderNestedRole": {"states:StartSyncExecution", "lambda:InvokeFunction"},
     "LinesRole": {"lambda:InvokeFunction"},
     "TrackingRole": {"lambda:InvokeFunction"},
     "CanaryRole": {"lambda:InvokeFunction"},
@@ -273,11 +274,22 @@ def test_workflows_may_run_every_version_of_their_workers() -> None:
     """A run of a release names its workers' versions; without the right to them every such run would fail."""
     for name, role in resources(source(), "AWS::IAM::Role").items():
         (policy,) = role["Properties"]["Policies"]
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        (statement,) = (
+            one for one in policy["PolicyDocument"]["Statement"] if one["Action"] == "lambda:InvokeFunction"
+        )
         granted = as_list(statement["Resource"])
         workers = [one["Fn::GetAtt"][0] for one in granted if "Fn::GetAtt" in one and one["Fn::GetAtt"][0] in WORKERS]
         versions = [{"Fn::Sub": f"${{{worker}.Arn}}:*"} for worker in workers]
         assert versions == [one for one in granted if "Fn::Sub" in one], name
+
+
+def test_a_nested_workflow_may_run_every_version_of_its_express_one_and_nothing_else() -> None:
+    """Its release's, or the newest."""
+    (policy,) = source()["Resources"]["OrderNestedRole"]["Properties"]["Policies"]
+    (granted,) = (
+        one["Resource"] for one in policy["PolicyDocument"]["Statement"] if one["Action"] == "states:StartSyncExecution"
+    )
+    assert granted == [{"Ref": "OrderExpress"}, {"Fn::Sub": "${OrderExpress}:*"}]
 
 
 def test_functions_find_their_settings() -> None:

@@ -16,11 +16,13 @@ def lint(root: Path) -> list[Problem]:
     """All problems of the project in `root`."""
     stack = stack_from_template((root / "template.yaml").read_text(encoding="utf-8"))
     definitions: Definitions = {
-        machine.file: json.loads((root / machine.file).read_text(encoding="utf-8")) for machine in stack.workflows
+        machine.file: json.loads((root / machine.file).read_text(encoding="utf-8"))
+        for machine in (*stack.workflows, *stack.nested)
     }
     document = json.loads((root / "src/keyturn_routes/routes.json").read_text(encoding="utf-8"))
     routes = (*routes_from(document), BUILT_IN)
-    shape = [problem for file, definition in definitions.items() for problem in check_shape(file, definition)]
+    files = dict.fromkeys(machine.file for machine in stack.workflows)
+    shape = [problem for file in files for problem in check_shape(file, definitions[file])]
     return [*shape, *check_nesting(stack, definitions, routes)]
 
 

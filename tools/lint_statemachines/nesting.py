@@ -3,22 +3,16 @@
 worker's Lambda < its task < execution (with its longest path) < run_timeout_s of every route that uses it
 """
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from keyturn.core.draining import RESERVE_MS
 from keyturn.limits import EXPRESS_EXECUTION_S_MAX
 from tools.lint_statemachines.definition import SEQUENCER, Scope, drains, function_of, places
 from tools.lint_statemachines.durations import EndlessPathError, longest_path_s
+from tools.lint_statemachines.machines import machine_names_fit, placeholders_are_known
+from tools.lint_statemachines.nested import check_nested
 from tools.lint_statemachines.problem import Problem
-from tools.lint_statemachines.stack import Machine, Route, Stack
-
-MACHINE_NAME_CHARACTERS_MAX: Final = 80
-"""Source: CreateStateMachine API reference, `name`."""
-
-STACK_NAME_CHARACTERS: Final = 40
-"""Room that a workflow's name leaves for the stack's."""
+from tools.lint_statemachines.stack import NESTED, Machine, Route, Stack
 
 Definitions = Mapping[str, Scope]
 """File of a definition -> definition."""
@@ -28,6 +22,7 @@ def check_nesting(stack: Stack, definitions: Definitions, routes: tuple[Route, .
     """All problems between the three."""
     return [
         *(problem for machine in stack.workflows for problem in _check_machine(stack, machine, definitions)),
+        *(problem for machine in stack.nested for problem in check_nested(stack, machine, definitions)),
         *(problem for route in routes for problem in _check_route(stack, definitions, route)),
     ]
 
@@ -39,41 +34,6 @@ def _check_machine(stack: Stack, machine: Machine, definitions: Definitions) -> 
     yield from tasks_outlast_their_functions(stack, machine, definition)
     yield from the_execution_outlasts_its_longest_path(machine, definition)
     yield from only_express_drains(machine, definition)
-
-
-def machine_names_fit(machine: Machine) -> Iterator[Problem]:
-    """Functions find a workflow by STACK-WORKFLOW-KIND."""
-    where = f"template.yaml, {machine.logical_id}"
-    if not machine.name.endswith(f"-{machine.kind}"):
-        yield Problem(
-            where,
-            f"is named {machine.name} and is of type {machine.kind}",
-            f'Let StateMachineName be "${{AWS::StackName}}-WORKFLOW-{machine.kind}"',
-        )
-    characters = STACK_NAME_CHARACTERS + 1 + len(machine.name)
-    if characters > MACHINE_NAME_CHARACTERS_MAX:
-        yield Problem(
-            where,
-            f"has a name of {characters} characters in a stack whose name has {STACK_NAME_CHARACTERS}",
-            f"Shorten the workflow's name by {characters - MACHINE_NAME_CHARACTERS_MAX}",
-        )
-
-
-def placeholders_are_known(machine: Machine, definition: Scope) -> Iterator[Problem]:
-    """An unknown ${Name} would stand in the deployed definition as it is."""
-    used = set(re.findall(r"\$\{(\w+)\}", str(definition)))
-    for name in sorted(used - set(machine.substitutions)):
-        yield Problem(
-            f"{machine.file}, ${{{name}}}",
-            f"{machine.logical_id} does not say what it stands for",
-            "Add it to DefinitionSubstitutions in template.yaml",
-        )
-    for name in sorted(set(machine.substitutions) - used):
-        yield Problem(
-            f"template.yaml, {machine.logical_id}",
-            f"substitutes {name}, which {machine.file} does not use",
-            "Take it out of DefinitionSubstitutions",
-        )
 
 
 def tasks_outlast_their_functions(stack: Stack, machine: Machine, definition: Scope) -> Iterator[Problem]:
@@ -126,9 +86,9 @@ def only_express_drains(machine: Machine, definition: Scope) -> Iterator[Problem
 def _check_route(stack: Stack, definitions: Definitions, route: Route) -> Iterator[Problem]:
     where = f'routes.json, route "{route.name}"'
     name = f"{route.workflow}-{route.kind}"
-    machine = next((machine for machine in stack.workflows if machine.name == name), None)
-    if machine is None:
-        known = ", ".join(sorted(machine.name for machine in stack.workflows))
+    machine = stack.working_for(route.workflow, route.kind)
+    if machine is None or stack.named(name) not in (*stack.workflows, *stack.nested):
+        known = ", ".join(sorted(machine.name for machine in (*stack.workflows, *stack.nested)))
         yield Problem(
             where,
             f"its workflow {name} is not in template.yaml",
@@ -165,7 +125,7 @@ def a_round_fits_twice(where: str, route: Route, machine: Machine, definition: S
             f"run_timeout_s is {route.run_timeout_s}, a run of {machine.file} may take {longest_s:g} s",
             f"Raise run_timeout_s above {longest_s:g}, or lower the timeouts and retries of its tasks",
         )
-    if route.run_timeout_s + RESERVE_MS / 1_000 >= execution_s:
+    if route.kind != NESTED and route.run_timeout_s + RESERVE_MS / 1_000 >= execution_s:
         yield Problem(
             where,
             f"run_timeout_s is {route.run_timeout_s}, and an execution of {machine.file} lasts {execution_s} s: "

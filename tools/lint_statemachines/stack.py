@@ -10,6 +10,9 @@ from keyturn.core.canary import CANARY
 
 STACK_PREFIX: Final = "${AWS::StackName}-"
 
+NESTED: Final = "nested"
+"""The kind of a machine that has its workflow's Express machine do the run."""
+
 REPLAY: Final = "replay-standard"
 """Loops until a replay is through, so it has neither a run's shape nor a longest path; tests hold it to its own."""
 
@@ -22,10 +25,10 @@ class Machine:
     name: str
     """Without the stack's name: `order-standard`."""
     kind: str
-    """`standard` or `express`, from its type."""
+    """`standard` or `express`, from its type; `nested` for a Standard one that is named so."""
     file: str
     substitutions: Mapping[str, str | None]
-    """Placeholder -> logical id of the function it stands for; None if it stands for something else."""
+    """Placeholder -> logical id of the function or machine it stands for; None if it stands for something else."""
 
     @property
     def workflow(self) -> str:
@@ -41,8 +44,21 @@ class Stack:
 
     @property
     def workflows(self) -> tuple[Machine, ...]:
-        """The machines that runs are made of: all but the one that drives the replayer, which no route can name."""
-        return tuple(machine for machine in self.machines if machine.name != REPLAY)
+        """The machines that runs are worked on by: not the one that drives the replayer, nor those around others."""
+        return tuple(machine for machine in self.machines if machine.name != REPLAY and machine.kind != NESTED)
+
+    @property
+    def nested(self) -> tuple[Machine, ...]:
+        """Those that have another machine do a run."""
+        return tuple(machine for machine in self.machines if machine.kind == NESTED)
+
+    def named(self, name: str) -> Machine | None:
+        """Return the machine of a name, if there is one."""
+        return next((machine for machine in self.machines if machine.name == name), None)
+
+    def working_for(self, workflow: str, kind: str) -> Machine | None:
+        """Return the machine that has the workers of a workflow and kind."""
+        return self.named(f"{workflow}-{'express' if kind == NESTED else kind}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +116,11 @@ def routes_from(document: Mapping[str, Any]) -> tuple[Route, ...]:
 
 
 def _machine(logical_id: str, properties: Mapping[str, Any]) -> Machine:
+    name, kind = properties["StateMachineName"]["Fn::Sub"].removeprefix(STACK_PREFIX), properties["StateMachineType"]
     return Machine(
         logical_id=logical_id,
-        name=properties["StateMachineName"]["Fn::Sub"].removeprefix(STACK_PREFIX),
-        kind=properties["StateMachineType"].lower(),
+        name=name,
+        kind=NESTED if kind == "STANDARD" and name.endswith(f"-{NESTED}") else kind.lower(),
         file=properties["DefinitionS3Location"],
         substitutions={
             placeholder: _function_id(value)
@@ -114,7 +131,7 @@ def _machine(logical_id: str, properties: Mapping[str, Any]) -> Machine:
 
 def _function_id(value: Mapping[str, Any]) -> str | None:
     match value:
-        case {"Fn::GetAtt": [str(logical_id), "Arn"]}:
+        case {"Fn::GetAtt": [str(logical_id), "Arn"]} | {"Ref": str(logical_id)} if "::" not in logical_id:
             return logical_id
         case _:
             return None

@@ -71,7 +71,7 @@ def read_run(reader: StackReader, key: str, which: str = "") -> RunStory:
         kind=kind,
         attempts=tuple(attempts),
         steps=tuple(steps),
-        statuses=_statuses(reader, workflow, attempts) if kind is Kind.STANDARD else {},
+        statuses=_statuses(reader, f"{workflow}-{kind}", attempts) if kind and kind.has_history else {},
         now_ms=reader.clock(),
     )
 
@@ -193,11 +193,11 @@ def _clean(
     )
 
 
-def _statuses(reader: StackReader, workflow: str, attempts: Sequence[Attempt]) -> dict[str, str]:
+def _statuses(reader: StackReader, machine: str, attempts: Sequence[Attempt]) -> dict[str, str]:
     executions = Executions(reader.client("stepfunctions"), reader.settings["STATE_MACHINE_PREFIX"])
     names = [attempt.execution_name for attempt in attempts[-_DESCRIBED:] if attempt.execution_name]
     try:
-        found = {name: executions.status(workflow, name) for name in names}
+        found = {name: executions.status(machine, name) for name in names}
     except StoreError as error:  # who may not ask Step Functions may still read the rest
         return {names[-1]: f"can't be asked: {one_line(str(error))}"}
     return {name: status or "not known to AWS any more" for name, status in found.items()}

@@ -6,7 +6,6 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from keyturn.adapters.failures import code_of, translated
-from keyturn.core.route import Kind
 from keyturn.core.state import Run
 from keyturn.errors import CannotStart
 
@@ -27,7 +26,7 @@ _MESSAGE_CHARACTERS_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Executions:
-    """The state machines of one stack: `prefix` + workflow + "-standard" or "-express" is an ARN."""
+    """The state machines of one stack: `prefix` + workflow + a kind is an ARN, as in "order-standard"."""
 
     client: Any
     prefix: str
@@ -62,12 +61,12 @@ class Executions:
         whose quota is a tenth (15 a second, StopExecution 200: Step Functions Developer Guide, "Service quotas"). An
         Express execution can't be stopped or asked (StopExecution API reference): True, it may have been.
         """
-        if run.kind is Kind.EXPRESS:
+        if not run.kind.has_history:
             return True
         with translated(f"stopping execution {run.execution_name}"):
             try:
                 self.client.stop_execution(
-                    executionArn=self._arn(run.workflow, run.kind, run.execution_name), error="Superseded", cause=cause
+                    executionArn=self._arn(run.machine, run.execution_name), error="Superseded", cause=cause
                 )
             except ClientError as error:
                 if code_of(error) == "ExecutionDoesNotExist":
@@ -76,17 +75,16 @@ class Executions:
                     raise
         return True
 
-    def status(self, workflow: str, execution_name: str) -> str | None:
+    def status(self, machine: str, execution_name: str) -> str | None:
         """Return a Standard execution's status as AWS names it; None when AWS doesn't know it (any more)."""
         with translated(f"describing execution {execution_name}"):
             try:
-                answer = self.client.describe_execution(executionArn=self._arn(workflow, Kind.STANDARD, execution_name))
+                answer = self.client.describe_execution(executionArn=self._arn(machine, execution_name))
             except ClientError as error:
                 if code_of(error) == "ExecutionDoesNotExist":
                     return None
                 raise
         return str(answer["status"])
 
-    def _arn(self, workflow: str, kind: Kind, execution_name: str) -> str:
-        machine = f"{self.prefix}{workflow}-{kind}"
-        return f"{machine.replace(':stateMachine:', ':execution:')}:{execution_name}"
+    def _arn(self, machine: str, execution_name: str) -> str:
+        return f"{(self.prefix + machine).replace(':stateMachine:', ':execution:')}:{execution_name}"

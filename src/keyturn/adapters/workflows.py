@@ -14,16 +14,17 @@ REPLAY: Final = "replay-standard"
 
 @dataclass(frozen=True, slots=True)
 class Workflows:
-    """The state machines of one stack: `prefix` + workflow + "-standard" or "-express" is an ARN."""
+    """The state machines of one stack: `prefix` + workflow + a kind is an ARN, as in "order-standard"."""
 
     client: Any
     prefix: str
 
     def definition(self, workflow: str, kind: Kind) -> str:
-        """Return a workflow's definition; empty when it isn't deployed."""
-        with translated(f"describing workflow {workflow}-{kind}"):
+        """Return the definition that has a workflow's steps (of a nested one, Express's); empty if it isn't there."""
+        machine = f"{workflow}-{Kind.EXPRESS if kind is Kind.NESTED else kind}"
+        with translated(f"describing workflow {machine}"):
             try:
-                answer = self.client.describe_state_machine(stateMachineArn=f"{self.prefix}{workflow}-{kind}")
+                answer = self.client.describe_state_machine(stateMachineArn=self.prefix + machine)
             except ClientError as error:
                 if code_of(error) == "StateMachineDoesNotExist":
                     return ""

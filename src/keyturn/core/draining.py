@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
 
+from keyturn.core.route import Kind
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Run
 
@@ -46,5 +47,7 @@ class DrainingExecution:
 
     def fits(self, state: KeyState, run: Run, now_ms: int) -> bool:
         """Tell whether a claimed run is for the same version of the same state machine, and has all its time left."""
+        if run.kind is not Kind.EXPRESS:
+            return False  # a nested run has a history of its own, so it has an execution of its own
         is_of_its_kind = (run.machine, state.release) == (self.machine, self.release)
         return is_of_its_kind and now_ms + run.timeout_ms + RESERVE_MS <= self.ends_by_ms

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from keyturn.core.positions import Position
-from keyturn.core.route import Route, Routes
+from keyturn.core.route import Kind, Route, Routes
 from keyturn.core.state import KeyState, Run, Slice
 from keyturn.limits import RUN_INLINE_BYTES_MAX
 
@@ -74,13 +74,21 @@ def _fitting(entries: Sequence[LogEntry], route: Route, routes: Routes) -> Itera
         yield entry
 
 
-def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], route: Route, qualifier: str = "") -> str:
+def execution_input(
+    state: KeyState,
+    run: Run,
+    entries: Sequence[LogEntry],
+    route: Route,
+    qualifier: str = "",
+    nested_version: int | None = None,
+) -> str:
     """Write the input of a run's execution: the same text each time, since a start is only repeatable with it.
 
     Events go in as their producers wrote them, byte for byte: written anew, `1e15` would take 18 characters, and an
     event that was small enough for the log might be too large for an execution.
 
-    `qualifier` is what the workers' ARNs end in, by the run's release.
+    `qualifier` is what the workers' ARNs end in, by the run's release; `nested_version` is that of the Express machine
+    that a nested run is done by.
     """
     header = {
         "key": state.key,
@@ -103,6 +111,8 @@ def execution_input(state: KeyState, run: Run, entries: Sequence[LogEntry], rout
         "qualifier": qualifier,
         "forward": not state.is_replaying,
     }
+    if run.kind is Kind.NESTED:
+        header["express"] = "" if nested_version is None else f":{nested_version}"
     events = ",".join(_as_input(entry) for entry in entries)
     return f'{{"run":{_compact(header)},"events":[{events}]}}'
 

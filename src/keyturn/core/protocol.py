@@ -55,7 +55,7 @@ from keyturn.core.actions import (
 from keyturn.core.naming import execution_name
 from keyturn.core.positions import Position
 from keyturn.core.rollout import NO_RELEASE
-from keyturn.core.route import Exhaustion, Kind, Route
+from keyturn.core.route import Exhaustion, Route
 from keyturn.core.state import (
     Hold,
     KeyState,
@@ -201,11 +201,12 @@ def _proves_execution(run: Run, command: ask.Finish) -> bool:
     """Whether the finish comes from the execution that the attempt belongs to.
 
     An execution that lost its id (its fan-out failed as a whole) is known by its name alone where names are unique:
-    Standard. An Express start may happen twice under one name, so there such a finish proves nothing.
+    Standard. An Express start may happen twice under one name, so there such a finish proves nothing. A nested one is
+    started by a Standard execution, which reports that it failed, and by nobody else.
     """
     if run.execution_id is None or run.execution_id == command.execution_id:
         return True
-    return command.execution_id is None and run.kind is Kind.STANDARD and _is_failure(command)
+    return command.execution_id is None and run.kind.has_history and _is_failure(command)
 
 
 def _is_failure(command: ask.Finish) -> bool:

@@ -292,15 +292,15 @@ def _tally_of_run(
         kept = frozenset[str]() if is_new_generation else expected & results.steps
         to_run, to_skip = to_run + len(expected) - len(kept), to_skip + len(kept)
         worked_ms, timed = worked_ms + results.took_ms, timed + bool(results.steps)
-    is_standard = version.route.kind is Kind.STANDARD
+    kind = version.route.kind
     return Tally(
         events=len(run),
         runs=1,
         steps_to_run=to_run,
         steps_to_skip=to_skip,
         invocations=len(shape.steps) + items + 1,
-        transitions=shape.transitions(items) if is_standard else 0,
-        express_runs=not is_standard,
+        transitions=shape.transitions(items) if kind is Kind.STANDARD else int(kind is Kind.NESTED),
+        express_runs=kind is not Kind.STANDARD,
         worked_ms=worked_ms,
         timed_events=timed,
     )

@@ -15,7 +15,7 @@ from typing import Any
 from keyturn.core.breaker import BreakerRules
 from keyturn.core.plain import Plain
 from keyturn.errors import SettingsError
-from keyturn.limits import RUN_INLINE_BYTES_MAX
+from keyturn.limits import EXPRESS_EXECUTION_S_MAX, EXPRESS_RUN_S_MAX, RUN_INLINE_BYTES_MAX
 
 
 class Kind(StrEnum):
@@ -23,6 +23,13 @@ class Kind(StrEnum):
 
     STANDARD = "standard"
     EXPRESS = "express"
+    NESTED = "nested"
+    """A Standard execution around an Express one: a history, for a single transition."""
+
+    @property
+    def has_history(self) -> bool:
+        """Whether its executions are Standard: of unique names, can be stopped and asked, and tell how they ended."""
+        return self is not Kind.EXPRESS
 
 
 class Exhaustion(StrEnum):
@@ -187,6 +194,11 @@ def _problems(routes: Routes) -> Iterator[str]:
 
 
 def _timing_problems(route: Route) -> Iterator[str]:
+    if route.kind is not Kind.STANDARD and route.run_timeout_s > EXPRESS_RUN_S_MAX:
+        yield (
+            f"run_timeout_s is {route.run_timeout_s}, and an Express execution lasts {EXPRESS_EXECUTION_S_MAX} s at "
+            f"most, after which nobody works and the key waits: lower it to {EXPRESS_RUN_S_MAX}, or use kind standard"
+        )
     if route.worker_timeout_s >= route.run_timeout_s:
         yield (
             f"run_timeout_s is {route.run_timeout_s}, its slowest worker may take {route.worker_timeout_s} s: "

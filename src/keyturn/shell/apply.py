@@ -8,7 +8,7 @@ from keyturn.core import commands as ask
 from keyturn.core.actions import Action, CountAttempt, DivertPending, Emit, HandOn, SeekSlot, StartRun, WakeAt
 from keyturn.core.log_entry import execution_input
 from keyturn.core.positions import Position
-from keyturn.core.route import Route
+from keyturn.core.route import Kind, Route
 from keyturn.core.state import KeyState, Phase, Run, to_run
 from keyturn.errors import CannotStart, LogIncomplete, Throttled
 from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
@@ -174,7 +174,8 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
     try:
         entries = change.entries_of(run)
         pin = change.platform.controls.pin(state.release, run.machine)
-        text = _checked(execution_input(state, run, entries, route, pin.qualifier))
+        nested_version = _version_inside(change, state, run)
+        text = _checked(execution_input(state, run, entries, route, pin.qualifier, nested_version))
         goes_on_in = change.hand_over.take(state, run, text, change.platform.clock())
         if goes_on_in is None:
             change.platform.executions.start(run, text, pin.machine)
@@ -191,6 +192,13 @@ def _start(change: Change, state: KeyState, run: Run) -> None:
     else:
         # One line a run is told at INFO, when it ends: log bytes are a fifth of what a run costs.
         telemetry.logger().debug("run started", extra=fields)
+
+
+def _version_inside(change: Change, state: KeyState, run: Run) -> int | None:
+    """Return the version of the Express machine that a nested run is done by; None for the newest."""
+    if run.kind is not Kind.NESTED:
+        return None
+    return change.platform.controls.pin(state.release, f"{run.workflow}-{Kind.EXPRESS}").machine
 
 
 def _checked(text: str) -> str:

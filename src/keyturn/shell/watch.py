@@ -13,7 +13,7 @@ from keyturn.adapters.table import chunks
 from keyturn.core import commands as ask
 from keyturn.core.commands import Evidence, Retime
 from keyturn.core.naming import key_hash
-from keyturn.core.route import Kind, Route
+from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
 from keyturn.errors import StoreError, Throttled
 from keyturn.shell.apply import apply, claim, divert, log_fields, start_again
@@ -176,7 +176,7 @@ def _evidence(run: Run, *, exists: bool) -> Evidence:
     if run.heartbeat_at_ms:
         return Evidence.HEARTBEAT_LOST
     has_begun = run.execution_id is not None
-    may_have_run = exists and run.kind is Kind.STANDARD
+    may_have_run = exists and run.kind.has_history
     return Evidence.HUNG if has_begun or may_have_run else Evidence.NEVER_STARTED
 
 
