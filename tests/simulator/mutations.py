@@ -109,8 +109,8 @@ def steps_ignore_the_fence() -> AbstractContextManager[Any]:
 def steps_ignore_the_execution() -> AbstractContextManager[Any]:
     """Let a second execution of an attempt work too: nothing is bound."""
 
-    def change(bench: Any, state: KeyState, command: Any) -> bool:
-        return True if isinstance(command, ask.Bind) else _CHANGE(bench, state, command)
+    def change(bench: Any, state: KeyState, command: Any) -> KeyState | None:
+        return state if isinstance(command, ask.Bind) else _CHANGE(bench, state, command)
 
     return patch.object(working, "_change", change)
 
