@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -36,6 +36,7 @@ from keyturn_local.settings import LOCAL_HOST, LocalSettings, engine_environment
 from keyturn_local.state import EngineState, Noted
 
 START_LIMIT_S = 60.0
+_SERVER: Final = "keyturn_local.quick_ministack"
 """Usually under a second; a cold disk cache on a small machine takes several."""
 STOP_GRACE_S = guard.GRACE_S + 1.0
 """The guard ends its group within its own grace; after this one it is ended with it."""
@@ -167,7 +168,7 @@ def restart_engine(settings: LocalSettings, *, limit_s: float = START_LIMIT_S) -
 
 
 def _is_server(process: Process) -> bool:
-    return "-m ministack" in process.command and guard.__file__ not in process.command
+    return f"-m {_SERVER}" in process.command and guard.__file__ not in process.command
 
 
 def note_poller(settings: LocalSettings, pid: int) -> None:
@@ -206,7 +207,7 @@ def _spawn(settings: LocalSettings, *, detached: bool) -> Engine:
     make_scratch(settings)
     if detached:
         _kept_dir(settings).mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "ministack"]
+    command = [sys.executable, "-m", _SERVER]
     with _log_path(settings).open("ab") as log:
         started = subprocess.Popen(  # noqa: S603  our own guard with our own arguments
             [sys.executable, guard.__file__, *(["--detached"] if detached else []), *command],
