@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar, cast
 
 from keyturn.core.protocol import Rules
+from keyturn.core.state import Quantum
 from keyturn.errors import SettingsError
 
 
@@ -41,12 +42,18 @@ class Settings(WorkerSettings):
     state_machine_prefix: str
     max_in_flight_runs: int
     slot_quantum_runs: int
+    slot_quantum_ms: int
     stream_epoch: int
     duplicate_window_s: int
     accepts_aggregated_records: bool
     stream_name: str
     archive_bucket: str
     """Empty when nothing is archived."""
+
+    @property
+    def slot_quantum(self) -> Quantum:
+        """How long a busy key may hold its slot while others wait."""
+        return Quantum(self.slot_quantum_runs, self.slot_quantum_ms)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -100,6 +107,7 @@ _PLATFORM_VARIABLES: _Variables = {
     "STATE_MACHINE_PREFIX": ("state_machine_prefix", _text),
     "MAX_IN_FLIGHT_RUNS": ("max_in_flight_runs", _whole(1, 100_000)),
     "SLOT_QUANTUM_RUNS": ("slot_quantum_runs", _whole(1, 10_000)),
+    "SLOT_QUANTUM_S": ("slot_quantum_ms", _whole(1, 3_600, 1000)),
     "STREAM_EPOCH": ("stream_epoch", _whole(0, 9999)),
     "DUPLICATE_WINDOW_HOURS": ("duplicate_window_s", _whole(1, 8760, 3600)),
     "AGGREGATED_RECORDS": ("accepts_aggregated_records", _aggregated),

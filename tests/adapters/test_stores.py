@@ -236,8 +236,8 @@ class TestCapacity:
     def test_a_key_keeps_its_slot_for_its_quantum_or_while_nobody_waits(self, table: Table) -> None:
         self.fill(table, running=3, waiting=1)
         capacity = self.capacity(table)
-        assert capacity.may_keep(1, 2, NOW_MS)
-        assert not capacity.may_keep(2, 2, NOW_MS)
+        assert capacity.may_keep(NOW_MS, has_had_its_turn=False)
+        assert not capacity.may_keep(NOW_MS, has_had_its_turn=True)
         assert self.capacity(table, 3).index.count(Queue.WAITING) == 1
 
     def test_a_throttle_is_told_as_one(self, table: Table) -> None:

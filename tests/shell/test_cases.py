@@ -206,6 +206,23 @@ class TestSlots:
         while_patient_waits = turns[: turns.index(("patient", 1))]
         assert [turn for _, turn in while_patient_waits] == [1, 2] * (len(while_patient_waits) // 2)
 
+    def test_a_key_of_slow_runs_offers_its_slot_when_its_time_is_up(self) -> None:
+        """A quantum of runs alone could keep others waiting for minutes."""
+        world = World(max_in_flight_runs=1, slot_quantum_runs=100, slot_quantum_ms=5_000)
+        for _ in range(12):
+            world.put("busy")
+        world.put("patient")
+        world.deliver()
+        turns = []
+        while world.live():
+            (execution,) = world.live()
+            turns.append((execution.key, world.state(execution.key).turn))
+            world.now_ms += 2_000
+            world.run(execution)
+        while_patient_waits = turns[: turns.index(("patient", 1))]
+        assert while_patient_waits
+        assert max(turn for _, turn in while_patient_waits) == 3
+
     def test_many_keys_that_can_never_start_end_parked(self) -> None:
         """Each hands its slot to the next one, which can't start either: no invocation may follow that chain."""
         world = World(max_in_flight_runs=1)

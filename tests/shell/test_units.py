@@ -39,25 +39,25 @@ class MeteredWorld(World):
     steps = STEPS
 
 
-def counted(keys: int, batch: int = 1, slots: int = 1_000) -> Counted:
+def counted(keys: int, batch: int = 1, slots: int = 1_000, events: int = EVENTS) -> Counted:
     """Put events, all at once, run them to their ends, and count."""
     world = MeteredWorld(
         routes(batch={"events": batch, "bytes": 180_000}), max_in_flight_runs=slots, slot_quantum_runs=1_000
     )
-    for number in range(EVENTS):
+    for number in range(events):
         world.put(f"order-{number % keys}", "express", filler="x" * 300)
-    assert world.deliver(EVENTS)
+    assert world.deliver(events)
     while world.live():
         world.run(world.live()[0])
-    assert len(world.effects) == EVENTS * len(STEPS)
+    assert len(world.effects) == events * len(STEPS)
     units = world.dynamodb.units
     return Counted(
-        writes=(units["write"] + units["index write"]) / EVENTS,
-        index_writes=units["index write"] / EVENTS,
-        reads=units["read"] / EVENTS,
-        starts=len(world.states.executions) / EVENTS,
-        shared_writes=units["shared write"] / EVENTS,
-        shared_reads=units["shared read"] / EVENTS,
+        writes=(units["write"] + units["index write"]) / events,
+        index_writes=units["index write"] / events,
+        reads=units["read"] / events,
+        starts=len(world.states.executions) / events,
+        shared_writes=units["shared write"] / events,
+        shared_reads=units["shared read"] / events,
     )
 
 
@@ -87,6 +87,16 @@ def test_waiting_for_a_slot_adds_three_write_units_a_run_at_most() -> None:
     """The claim is a write of its own then, and moves the key in the index, which is a write out and a write in."""
     found = counted(EVENTS, slots=1)
     assert found.writes <= BUDGET["cold-strict"]["writes"] + BUDGET["waiting-for-a-slot"]["more_writes"]
+
+
+@pytest.mark.parametrize(("keys", "more_keys"), [(40, 160), (1, 1)])
+def test_an_event_costs_no_more_when_there_are_more_of_them(keys: int, more_keys: int) -> None:
+    """More keys, or a longer log of one: what all keys share costs less, and nothing costs more."""
+    few, many = counted(keys, events=40), counted(more_keys, events=160)
+    assert many.writes <= few.writes
+    assert many.reads <= few.reads
+    assert many.shared_reads <= few.shared_reads
+    assert many.shared_writes <= few.shared_writes
 
 
 def test_what_keys_share_costs_a_batch_and_not_an_event() -> None:

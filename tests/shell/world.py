@@ -73,6 +73,7 @@ SETTINGS: Final = Settings(
     state_machine_prefix=PREFIX,
     max_in_flight_runs=3,
     slot_quantum_runs=2,
+    slot_quantum_ms=3_600_000,
     stream_epoch=1,
     duplicate_window_s=86_400,
     accepts_aggregated_records=False,

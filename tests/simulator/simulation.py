@@ -86,6 +86,7 @@ class Simulation:
             wake_queue_url="queue",
             max_in_flight_runs=scenario.slots,
             slot_quantum_runs=scenario.quantum,
+            slot_quantum_ms=60_000,
         )
         self.table = Watched(lambda: self.hub.now_ms, self._nature(), checks_limits=False)
         self.table.on_write = self._on_write

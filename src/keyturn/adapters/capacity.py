@@ -77,9 +77,9 @@ class Capacity:
             self._nobody_waited_at_ms = 0
         return granted
 
-    def may_keep(self, turn: int, quantum: int, now_ms: int) -> bool:
-        """Whether a run that ends may be followed by its key's next one, `turn` runs after the key got its slot."""
-        return turn < quantum or self._load_if_waiting(now_ms) is None
+    def may_keep(self, now_ms: int, *, has_had_its_turn: bool) -> bool:
+        """Whether a run that ends may be followed by its key's next one: a key that had its turn yields to others."""
+        return not has_had_its_turn or self._load_if_waiting(now_ms) is None
 
     def hand_on(self, now_ms: int) -> int:
         """Return how many waiting keys may start now that a slot was given up.

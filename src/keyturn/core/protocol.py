@@ -557,6 +557,7 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
         held_route="",
         fence=fence,
         turn=state.turn + 1,
+        turn_since_ms=state.turn_since_ms if state.turn else now_ms,
         release=release,
         run=run,
         parked=None,

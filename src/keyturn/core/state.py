@@ -127,6 +127,14 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantum:
+    """How long a busy key may hold its slot while others wait for one: so many runs in a row, or so long."""
+
+    runs: int
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyState:
     """The state of one key. `version` counts its writes and is what compare-and-set compares."""
 
@@ -142,6 +150,8 @@ class KeyState:
     """The highest generation of step results that was ever asked for."""
     turn: int = 0
     """Runs in a row since the key got its slot."""
+    turn_since_ms: int = 0
+    """When it got it; says nothing while `turn` is 0."""
     run: Run | None = None
     waits_for: WaitsFor | None = None
     waiting_since_ms: int = 0
@@ -170,6 +180,10 @@ class KeyState:
     def has_pending(self) -> bool:
         """Whether admitted events wait behind the cursor."""
         return self.cursor < self.tail
+
+    def has_had_its_turn(self, quantum: Quantum, now_ms: int) -> bool:
+        """Whether the key held its slot as long as it may while others wait."""
+        return self.turn >= quantum.runs or now_ms - self.turn_since_ms >= quantum.ms
 
     @property
     def is_unstarted(self) -> bool:

@@ -85,11 +85,11 @@ def _finish_command(
     if is_ours and state.run is not None:
         # Before what follows is read: a breaker that this run closes holds its key's next one no more.
         ending = judged(platform, route, state, ending)
-        quantum = platform.settings.slot_quantum_runs
+        had_turn = state.has_had_its_turn(platform.settings.slot_quantum, platform.clock())
         following = change.next_after(
             state,
             state.run.slice,
-            lambda: platform.capacity.may_keep(state.turn, quantum, platform.clock()),
+            lambda: platform.capacity.may_keep(platform.clock(), has_had_its_turn=had_turn),
         )
     execution = change.hand_over.to
     name = execution.name if execution is not None else ""

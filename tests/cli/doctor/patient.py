@@ -28,7 +28,7 @@ from keyturn.shell.describe import described
 NOW_MS = 1_800_000_000_000
 MAPPINGS = {"records": "dispatcher", "wake-ups": "watchdog"}
 FUNCTIONS = ("dispatcher", "sequencer", "watchdog", "operator", "canary")
-WORKFLOWS = ("order-standard", "order-express", "lines-express", "tracking-express", "canary-express")
+WORKFLOWS = ("order-standard", "order-express", "order-nested", "lines-express", "tracking-express", "canary-express")
 KINDS = {
     "DispatcherFunctionRecords": ("AWS::Lambda::EventSourceMapping", "records"),
     "WatchdogFunctionWakeUps": ("AWS::Lambda::EventSourceMapping", "wake-ups"),
@@ -71,6 +71,7 @@ class Patient:
             "TABLE_INCARNATION": "1",
             "MAX_IN_FLIGHT_RUNS": "3",
             "SLOT_QUANTUM_RUNS": "20",
+            "SLOT_QUANTUM_S": "5",
             "STREAM_EPOCH": "1",
             "DUPLICATE_WINDOW_HOURS": "168",
             "AGGREGATED_RECORDS": "reject",
