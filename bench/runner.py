@@ -111,11 +111,12 @@ class Runner:
         self.screen.line(told(found, workload))
 
     def _count(self, deployed: dict[str, OnEngine]) -> None:
+        calls = self.settings.state_dir / "calls.jsonl"
+        calls.unlink(missing_ok=True)
         for name in self.plan.contenders:
             if name not in deployed:
                 continue
             app = deployed[name]
-            calls = self.settings.state_dir / "calls.jsonl"
             stack = name if name in BASELINES else self.settings.stack_name
             switch_on(app.ground.target, stack, calls)
             try:
