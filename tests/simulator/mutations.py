@@ -152,7 +152,7 @@ def retry_an_ambiguous_error() -> AbstractContextManager[Any]:
 def slice_from_the_batch() -> AbstractContextManager[Any]:
     """Run what the batch in hand begins with, not what the log has next."""
 
-    def command(change: Change, work: Any, has_slot: bool, state: KeyState) -> ask.Command:
+    def command(change: Change, work: Any, has_slot: Callable[[], bool], state: KeyState) -> ask.Command:
         made = _ADMIT_COMMAND(change, work, has_slot, state)
         in_hand = [event for event in work.sorted.new if event.position > state.cursor]
         if not isinstance(made, ask.Admit) or made.next is None or not in_hand:

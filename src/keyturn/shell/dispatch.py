@@ -7,7 +7,7 @@ half-way state and goes on from there; what it finds done it leaves alone.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from keyturn.adapters import telemetry
@@ -16,7 +16,7 @@ from keyturn.adapters.records import count_records, read_records
 from keyturn.core import commands as ask
 from keyturn.core.event import Admissible, Reason, Rejection
 from keyturn.core.positions import Position, sequence_number_of
-from keyturn.core.sorting import Sorted, sort_events, split_old
+from keyturn.core.sorting import Duplicate, Sorted, sort_events, split_old
 from keyturn.core.state import KeyState, Phase
 from keyturn.errors import StoreError
 from keyturn.shell.apply import apply
@@ -81,9 +81,9 @@ def _take_in(platform: Platform, records: Sequence[Admissible | Rejection], has_
     events = [record for record in records if isinstance(record, Admissible)]
     works, left = _sort(platform, events)
     _write_log(platform, works)
-    _note_duplicates(platform, works)
     late = [_as_late(event) for work in works for event in work.late]
     jobs = [_quarantine_job(platform, rejection) for rejection in (*rejections, *late)]
+    jobs += _duplicate_jobs(platform, works)
     jobs += _admit_jobs(platform, works)
     undone = platform.process.side_by_side(_HANDS, lambda job: _undone(job, has_time), jobs)
     return min((number for numbers in (left, *undone) for number in numbers), key=int, default=None)
@@ -135,15 +135,6 @@ def _archive(platform: Platform, events: Sequence[Admissible]) -> None:
         platform.archive.write(shard, (as_archived(event) for event in events if event.shard == shard))
 
 
-def _note_duplicates(platform: Platform, works: Sequence[_Work]) -> None:
-    for duplicate in (duplicate for work in works for duplicate in work.sorted.duplicates):
-        if platform.duplicates.record(_identified(duplicate.event), duplicate.first, platform.clock()):
-            telemetry.count("Duplicates")
-            telemetry.logger().info(
-                "duplicate", extra=_event_fields(platform, duplicate.event) | {"first": duplicate.first}
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class _Job:
     """Something to do for some records, apart from all other jobs."""
@@ -164,6 +155,23 @@ def _undone(job: _Job, has_time: HasTime) -> Sequence[str]:
     return ()
 
 
+def _duplicate_jobs(platform: Platform, works: Sequence[_Work]) -> list[_Job]:
+    """Note what came again: each by itself, since a producer may send a whole batch again."""
+    return [
+        _Job(partial(_note_duplicate, platform, duplicate), [sequence_number_of(duplicate.event.position)])
+        for work in works
+        for duplicate in work.sorted.duplicates
+    ]
+
+
+def _note_duplicate(platform: Platform, duplicate: Duplicate) -> None:
+    if platform.duplicates.record(_identified(duplicate.event), duplicate.first, platform.clock()):
+        telemetry.count("Duplicates")
+        telemetry.logger().info(
+            "duplicate", extra=_event_fields(platform, duplicate.event) | {"first": duplicate.first}
+        )
+
+
 def _admit_jobs(platform: Platform, works: Sequence[_Work]) -> list[_Job]:
     """Deal the free slots out in stream order; keys that get none will wait."""
     claiming = [work.state.key for work in works if work.is_claiming]
@@ -172,25 +180,40 @@ def _admit_jobs(platform: Platform, works: Sequence[_Work]) -> list[_Job]:
         wake_at(platform, "", platform.clock() + _LOOK_FOR_SLOTS_MS)
     lucky = frozenset(claiming[:slots])
     return [
-        _Job(partial(_admit, platform, work, has_slot=work.state.key in lucky), work.sequence_numbers)
+        _Job(partial(_admit, platform, work, _slot_of(platform, work, lucky)), work.sequence_numbers)
         for work in works
         if work.sorted.tail is not None or work.redelivered
     ]
 
 
-def _admit(platform: Platform, work: _Work, *, has_slot: bool) -> None:
+def _slot_of(platform: Platform, work: _Work, lucky: frozenset[str]) -> Callable[[], bool]:
+    """Return what tells whether a key has a slot. One that wasn't idle was dealt none: it asks should it be by now."""
+    if work.is_claiming:
+        return lambda: work.state.key in lucky
+    return cache(partial(_take_slot, platform))
+
+
+def _take_slot(platform: Platform) -> bool:
+    if platform.capacity.take(1, platform.clock()):
+        return True
+    wake_at(platform, "", platform.clock() + _LOOK_FOR_SLOTS_MS)
+    return False
+
+
+def _admit(platform: Platform, work: _Work, has_slot: Callable[[], bool]) -> None:
     change = Change(platform, work.state.key)
     apply(change, partial(_admit_command, change, work, has_slot), work.state)
     if work.sorted.new:
         telemetry.count("Admitted", len(work.sorted.new))
 
 
-def _admit_command(change: Change, work: _Work, has_slot: bool, state: KeyState) -> ask.Command:
+def _admit_command(change: Change, work: _Work, has_slot: Callable[[], bool], state: KeyState) -> ask.Command:
     tail = max(work.sorted.tail or state.tail, state.tail)
     new = [event for event in work.sorted.new if event.position > state.tail]
     # Without a slot the key will wait for one whatever it would run, unless that is held: who claims it then reads it.
-    is_read = state.phase is Phase.IDLE and (has_slot or change.platform.controls.holds_anything())
-    following = change.next_of(replace(state, tail=tail), lambda: has_slot) if is_read else None
+    is_beginning = state.phase is Phase.IDLE and tail > state.tail
+    is_read = is_beginning and (has_slot() or change.platform.controls.holds_anything())
+    following = change.next_of(replace(state, tail=tail), has_slot) if is_read else None
     first = new[0].arrived_at_ms if new else change.platform.clock()
     return ask.Admit(
         tail=tail,
