@@ -247,13 +247,16 @@ class TestIndex:
         assert (first["due_bucket"], first["due_at"]) == (second["due_bucket"], second["due_at"])
 
 
-def test_two_workers_that_bind_the_same_execution_both_succeed(table: Table) -> None:
-    """Parallel branches begin at once; they write the same item."""
+def test_of_two_workers_that_bind_the_same_execution_the_second_learns_that_it_is_bound(table: Table) -> None:
+    """Parallel branches begin at once. They write the same item, and only one wrote it: nothing was sent twice."""
     store = KeyStore(table, 8, 60_000)
     claimed = store.save(replace(make.running(), version=0))
     assert claimed.run is not None
     bound = replace(claimed, run=replace(claimed.run, execution_id="x"))
-    assert store.save(bound) == store.save(bound)
+    saved = store.save(bound)
+    with pytest.raises(Conflict) as raised:
+        store.save(bound)
+    assert raised.value.standing == saved
     with pytest.raises(Conflict):
         store.save(replace(claimed, run=replace(claimed.run, execution_id="twin")))
     assert boto3.client("dynamodb").describe_table(TableName=table.name)["Table"]["ItemCount"] == 1

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from keyturn.adapters.controls import Controls
-from keyturn.core.breaker import Breaker, BreakerPhase
+from keyturn.core.breaker import Breaker, BreakerPhase, Probe
 from keyturn.core.route import Routes, parse_routes
 from keyturn.core.state import KeyState, Phase, Queue, WaitsFor
 from keyturn.shell.operator_requests import answer
+from keyturn.shell.sequence import sequence
 from tests.shell.faults import Fault
 from tests.shell.step_functions import Execution
 from tests.shell.world import ROUTE, STEPS, World
@@ -443,6 +444,22 @@ class TestBreaker:
         ask(world, "hold-route", route="paid")
         ask(world, "release-route", route="paid")
         assert all("key" in json.loads(message.body) for message in world.messages)
+
+    def test_a_finish_that_comes_again_is_no_news_for_the_breaker(self) -> None:
+        """Its execution tells what the key was then; by now the key's next run is the probe, and has not ended."""
+        world = World(shop())
+        world.put("k", "paid")
+        world.deliver()
+        (execution,) = world.live()
+        for step in STEPS:
+            world.step(execution, step)
+        payload = {"run": execution.input["run"], "steps": list(execution.answers.values())}
+        assert sequence(world.platform, payload)["outcome"] == "succeeded"
+        probing = Breaker(BREAKER, phase=BreakerPhase.PROBING, probe=Probe("k", world.now_ms + 60_000))
+        world.platform.controls.save_breaker(probing)
+        world.pass_time(2)
+        assert sequence(world.platform, payload)["refusal"] == "wrong_phase"
+        assert breaker(world).phase is BreakerPhase.PROBING
 
     @staticmethod
     def _probe(world: World) -> Execution:

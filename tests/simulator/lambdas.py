@@ -190,7 +190,7 @@ class Calls:
             case CallFault.SENT_TWICE:
                 self._quietly(do, arguments)
                 hub.pause(hub.chance.choice((10, 2_000)))
-                return do(**arguments)
+                return self._again(do, arguments)
             case CallFault.THROTTLED:
                 hub.pause(hub.chance.choice((5, 1_500)))
                 raise refusal("ThrottlingException", name, "slow down")
@@ -210,6 +210,16 @@ class Calls:
             do(**arguments)
         except ClientError:
             return
+
+    @staticmethod
+    def _again(do: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Send a call once more; the SDK tells in a refusal that it did."""
+        try:
+            return do(**arguments)
+        except ClientError as error:
+            response: Any = error.response
+            response.setdefault("ResponseMetadata", {})["RetryAttempts"] = 1
+            raise
 
     @staticmethod
     def _died(caller: Invocation) -> Killed:

@@ -72,8 +72,8 @@ class KeyStore:
 
         `records` are written with it, all or nothing.
 
-        Raises Conflict when the key has moved on meanwhile. An answer that was lost is no conflict: the state that
-        stands there is compared as a whole.
+        Raises Conflict when the key has moved on meanwhile. An answer that was lost is no conflict: where the SDK sent
+        the write again, the state that stands there is compared as a whole.
         """
         saved = replace(state, version=state.version + 1)
         condition, values = (

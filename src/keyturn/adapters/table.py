@@ -37,10 +37,11 @@ class ScannedPage:
 class ItemExists(Exception):
     """A conditional write found an item that it may not replace; `item` is what stands there."""
 
-    def __init__(self, item: Item) -> None:
-        """Keep the item that stood in the way."""
+    def __init__(self, item: Item, *, was_sent_again: bool) -> None:
+        """Keep the item that stood in the way, and whether the SDK had sent the write before."""
         super().__init__("the condition of a write failed")
         self.item = item
+        self.was_sent_again = was_sent_again
 
 
 @contextmanager
@@ -52,7 +53,11 @@ def _conditional() -> Iterator[None]:
         if code_of(error) != "ConditionalCheckFailedException":
             raise
         standing: Any = error.response.get("Item", {})
-        raise ItemExists(decode_item(standing)) from error
+        raise ItemExists(decode_item(standing), was_sent_again=_was_sent_again(error)) from error
+
+
+def _was_sent_again(error: ClientError) -> bool:
+    return error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +165,9 @@ class Table:
                     self._put(put)
         except ItemExists as occupied:
             # The SDK sends a write again when its answer was lost: then our own item stands in the way. Somebody else
-            # may have written the very same item, but not what goes together with it.
-            is_ours = dict(occupied.item) == _without_none(item) and all(map(self._stands, together[:1]))
-            if not is_ours:
+            # may have written the very same item, as whoever decides twice does, but not what goes together with it.
+            is_same = dict(occupied.item) == _without_none(item) and all(map(self._stands, together[:1]))
+            if not (occupied.was_sent_again and is_same):
                 raise
 
     def _stands(self, item: Item) -> bool:
@@ -180,7 +185,8 @@ class Table:
             reasons: Any = error.response.get("CancellationReasons") or [{}]
             if reasons[0].get("Code") != "ConditionalCheckFailed":
                 raise
-            raise ItemExists(decode_item(reasons[0].get("Item", {}))) from error
+            standing = decode_item(reasons[0].get("Item", {}))
+            raise ItemExists(standing, was_sent_again=_was_sent_again(error)) from error
 
     def query(self, arguments: Mapping[str, Any], values: Item, limit: int | None = None) -> Iterator[Item]:
         """Yield the items of a Query, page by page, `limit` at most."""

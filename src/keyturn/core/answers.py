@@ -50,8 +50,17 @@ def read_steps(steps: Any) -> Verdict:
     if any(answer.get("outcome") == "out_of_time" for answer in answers):
         late = Ending(Outcome.OUT_OF_TIME, clean=True, reason="a worker was left too little time to begin")
         return Verdict(late, execution_id)
-    seen = next((answer["seen"] for answer in answers if "seen" in answer), None)
-    return Verdict(Ending(Outcome.SUCCEEDED, clean=True), execution_id, seen)
+    return Verdict(Ending(Outcome.SUCCEEDED, clean=True), execution_id, _seen(answers))
+
+
+def _seen(answers: list[Mapping[str, Any]]) -> Any:
+    """Return the state that a worker tells of, if all answers are of one execution.
+
+    An event that a workflow passes on beside its answers may look like one; the id of its execution it can't know.
+    """
+    if any(answer.get("execution_id") != answers[0].get("execution_id") for answer in answers):
+        return None
+    return next((answer["seen"] for answer in answers if "seen" in answer), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         return {"outcome": "refused"}
     execution = DrainingExecution.from_payload(payload, header)
     change = Change(platform, header.key, hand_over=HandOver(execution))
-    seen = _state_seen(header, verdict)
+    seen = None if _wants_news(platform, header) else _state_seen(header, verdict)
     applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending), seen)
     refusal = applied.transition.refusal
     if refusal is None:
@@ -50,6 +50,12 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         extra=fields | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms},
     )
     return {"outcome": outcome, "refusal": refusal, **change.hand_over.input}
+
+
+def _wants_news(platform: Platform, header: RunHeader) -> bool:
+    """Whether a breaker is told of a success: before the write, so it must not be one that is over already."""
+    rules = platform.routes.named_or_missing(header.route).breaker
+    return rules is not None and platform.controls.recent().breaker(rules.name).wants_news
 
 
 def _state_seen(header: RunHeader, verdict: Verdict) -> KeyState | None:
