@@ -29,7 +29,11 @@ def logger() -> Logger:
     for name in _LIBRARIES:
         # With LogLevel DEBUG Lambda's runtime lets every logger speak, and theirs would tell requests with payloads.
         logging.getLogger(name).setLevel(logging.WARNING)
-    return Logger(log_uncaught_exceptions=False, location=None)
+    made = Logger(log_uncaught_exceptions=False, location=None)
+    # Powertools goes by Lambda's own level where there is one, and that is INFO even where less is wanted: the
+    # runtime would drop the metrics with the lines.
+    logging.getLogger(made.name).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
+    return made
 
 
 @cache
