@@ -92,7 +92,7 @@ def read_metered(target: Target, since_ms: int, until_ms: int) -> Metered:
     groups = target.client("logs").get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
     names = [group["logGroupName"].removeprefix(prefix) for page in groups for group in page["logGroups"]]
     found = [_read_function(target, prefix, name, since_ms, until_ms) for name in names]
-    functions = tuple(function for function in found if function.invocations)
+    functions = tuple(filter(None, found))
     if not functions:
         raise NotMetered(
             f"no function of stack {target.stack_name!r} told its usage in that time. Deploy with Metering=on, put "
@@ -104,19 +104,25 @@ def read_metered(target: Target, since_ms: int, until_ms: int) -> Metered:
     return Metered(functions, metered.state_table, since_ms, until_ms, transitions)
 
 
-def _read_function(target: Target, prefix: str, name: str, since_ms: int, until_ms: int) -> Function:
+def _read_function(target: Target, prefix: str, name: str, since_ms: int, until_ms: int) -> Function | None:
+    """Sum up what a function logged; None if it told no usage, or is of a stack whose name begins like this one's."""
     used: Counter[str] = Counter()
     invocations = log_bytes = 0
     for message in _messages(target, prefix + name, since_ms, until_ms):
         content = _content(message)
         if content is None:
             continue  # Lambda's own line (START, END, REPORT), which AWS leaves out: the template sets SystemLogLevel
-        if content.get("message") != MESSAGE:
+        if content.get("message") != MESSAGE or not isinstance(content.get("used"), Mapping):
             log_bytes += len(message.encode())
             continue
         invocations += 1
         used.update(content["used"])
-    return Function(name, _memory_mb(target, name) if invocations else 0, invocations, dict(used), log_bytes)
+    if not invocations:
+        return None
+    found = target.client("lambda").get_function_configuration(FunctionName=f"{target.stack_name}-{name}")
+    if found["Environment"]["Variables"]["STACK_NAME"] != target.stack_name:
+        return None
+    return Function(name, int(found["MemorySize"]), invocations, dict(used), log_bytes)
 
 
 def _messages(target: Target, group: str, since_ms: int, until_ms: int) -> Iterable[str]:
@@ -131,11 +137,6 @@ def _content(message: str) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
-
-
-def _memory_mb(target: Target, name: str) -> int:
-    found = target.client("lambda").get_function_configuration(FunctionName=f"{target.stack_name}-{name}")
-    return int(found["MemorySize"])
 
 
 def _transitions(target: Target, machine: str, since_ms: int) -> float:

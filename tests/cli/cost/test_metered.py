@@ -46,7 +46,9 @@ class World:
 
 class _Lambda:
     def get_function_configuration(self, FunctionName: str) -> dict[str, Any]:  # noqa: N803 - AWS's name
-        return {"MemorySize": 1_024 if FunctionName.endswith("dispatcher") else 256}
+        stack = "keyturn-staging" if FunctionName.startswith("keyturn-staging-") else "keyturn"
+        memory_mb = 1_024 if FunctionName.endswith("dispatcher") else 256
+        return {"MemorySize": memory_mb, "Environment": {"Variables": {"STACK_NAME": stack}}}
 
 
 class _StepFunctions:
@@ -89,6 +91,21 @@ def test_invocations_units_and_log_bytes_are_summed_up_by_function(world: World)
     assert (sequencer.invocations, sequencer.counted("Finished")) == (2, 3)
     assert sequencer.log_bytes == len(finished)
     assert sequencer.memory_mb == 256
+
+
+def test_a_stack_whose_name_begins_alike_is_another_one(world: World) -> None:
+    """Its functions' logs begin as this stack's do."""
+    world.write("sequencer", usage(counted_Finished=1))
+    world.write("staging-sequencer", usage(counted_Finished=100))
+    assert read_metered(world.target, SINCE_MS, SINCE_MS + 1_000).events == 1
+
+
+def test_a_workers_own_line_of_that_name_is_a_line_like_others(world: World) -> None:
+    """Authors may call theirs what they like."""
+    own = json.dumps({"message": "usage", "used": "much"})
+    world.write("payment", usage(counted_Started=1), own)
+    (payment,) = read_metered(world.target, SINCE_MS, SINCE_MS + 1_000).functions
+    assert (payment.invocations, payment.log_bytes) == (1, len(own))
 
 
 def test_what_was_logged_before_or_after_does_not_count(world: World) -> None:
