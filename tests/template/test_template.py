@@ -77,6 +77,7 @@ GRANTS = {
         "dynamodb:BatchGetItem",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
+        "dynamodb:Query",
         "s3:GetObject",
     },
     "ArchiveWritePolicy": {"s3:PutObject"},
