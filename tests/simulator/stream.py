@@ -79,6 +79,8 @@ class Stream:
     """Batches that will be delivered again though they were taken."""
     overlapping: int = 0
     """Batches whose delivery will be repeated while it is at work."""
+    is_redriving: bool = False
+    """Whether a record that was set aside is being taken in: nothing else is meanwhile."""
     to_set_aside: int = 0
     deliveries: int = 0
     """Batches that dispatchers are at work on."""
@@ -123,6 +125,9 @@ class Stream:
 
     def _poll(self, lane: Lane) -> None:
         if lane.is_polling or not lane.records or not all(parent.is_through for parent in lane.before):
+            return
+        if self.is_redriving:
+            self.hub.after(_RETRY_MS, lambda: self._poll(lane))
             return
         lane.is_polling = True
         batch = lane.records[: self.batch]
@@ -184,13 +189,20 @@ class Stream:
         self.hub.after(self.hub.chance.randrange(1_000, 30_000), lambda: self._redrive(record))
 
     def _redrive(self, record: Record) -> None:
+        """Deliver a record at its old place, by itself: two dispatchers never take in different records of a key."""
+        if self.deliveries:
+            self.hub.after(_RETRY_MS, lambda: self._redrive(record))
+            return
+
         def hear(undone: int) -> None:
+            self.is_redriving = False
             if undone:
                 self.hub.after(_RETRY_MS, lambda: self._redrive(record))
                 return
             self.aside -= 1
             self.on_acknowledged(record)
 
+        self.is_redriving = True
         self._deliver([record], hear)
 
     # Reading the stream again
