@@ -41,6 +41,7 @@ def test_its_task_outlasts_the_replayer_and_its_history_all_turns() -> None:
 
 
 def test_it_is_the_only_machine_that_no_run_is_made_of() -> None:
-    """All others have the shape that the protocol needs; the lint sees to it."""
+    """All others have the shape that the protocol needs; the lint sees to it. Of nested ones the child has."""
     stack = stack_from_template((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    assert {machine.name for machine in stack.machines} - {machine.name for machine in stack.workflows} == {REPLAY}
+    others = {machine.name for machine in stack.machines} - {machine.name for machine in stack.workflows}
+    assert {name for name in others if not name.endswith("-nested")} == {REPLAY}
