@@ -14,6 +14,7 @@ from bench.measurement import Results
 from bench.workload import CURVE_KEYS, WORKLOADS
 
 PAGE: Final = Path("docs/performance.md")
+NOT_RUN: Final = "Not run for this page."
 PLOTS: Final = Path("docs/performance")
 
 
@@ -23,14 +24,19 @@ def write_page(project: Path, results: Results) -> None:
     parts = {
         "about": report.about(results),
         "throughput": report.throughput(results, plots=PLOTS.name),
-        "curve": f"![Throughput against the number of keys]({PLOTS.name}/curve.svg)\n\n{report.curve(results)}",
-        "usage": report.usage(results),
+        "curve": _curve(results),
+        "usage": report.usage(results) or NOT_RUN,
         "left out": report.left_out(results) or "Everybody ran.",
     }
     page.write_text(filled(page.read_text(encoding="utf-8"), parts), encoding="utf-8")
     for name, drawing in drawings(results).items():
         (project / PLOTS).mkdir(exist_ok=True)
         (project / PLOTS / name).write_text(drawing, encoding="utf-8")
+
+
+def _curve(results: Results) -> str:
+    table = report.curve(results)
+    return f"![Throughput against the number of keys]({PLOTS.name}/curve.svg)\n\n{table}" if table else NOT_RUN
 
 
 def filled(text: str, parts: Mapping[str, str]) -> str:
