@@ -75,7 +75,7 @@ def bill(metered: Metered, prices: PriceList, model: Model) -> Bill:
     events = metered.events
     return Bill(
         lines=tuple(_per_event(counted, events)),
-        effects=tuple(_per_event(_table_items(by_event, lambda table: table != metered.state_table, prices), events)),
+        effects=tuple(_per_event(_effects_items(by_event, metered, prices), events)),
         standing_usd_month=standing / hours * 720 if hours else 0.0,
         events=events,
     )
@@ -116,16 +116,32 @@ def _functions_items(functions: list[Function], metered: Metered, prices: PriceL
 
 
 def _table_items(functions: list[Function], is_wanted: Callable[[str], bool], prices: PriceList) -> Iterator[_Item]:
-    for kind, usd in (("write", prices.dynamodb_write_unit), ("read", prices.dynamodb_read_unit)):
-        own, shared = 0.0, 0.0
-        for function in functions:
-            for key, value in function.used.items():
-                word, _, rest = key.partition(" ")
-                table, _, part = rest.partition(" ")
-                if word == kind and is_wanted(table):
-                    own, shared = (own, shared + value) if part in _SHARED_PARTS else (own + value, shared)
+    for kind, usd in _unit_prices(prices):
+        found = [(part, value) for table, part, value in _units(functions, kind) if is_wanted(table)]
+        own = sum(value for part, value in found if part not in _SHARED_PARTS)
         yield f"DynamoDB {kind}s", f"{kind} unit", own, usd, True
+        shared = sum(value for part, value in found if part in _SHARED_PARTS)
         yield f"DynamoDB {kind}s, slots and controls", f"{kind} unit", shared, usd, True
+
+
+def _effects_items(functions: list[Function], metered: Metered, prices: PriceList) -> Iterator[_Item]:
+    for kind, usd in _unit_prices(prices):
+        own = sum(value for table, _, value in _units(functions, kind) if table not in {metered.state_table, "refused"})
+        yield f"workers' own {kind}s", f"{kind} unit", own, usd, True
+
+
+def _unit_prices(prices: PriceList) -> tuple[tuple[str, float], ...]:
+    return ("write", prices.dynamodb_write_unit), ("read", prices.dynamodb_read_unit)
+
+
+def _units(functions: list[Function], kind: str) -> Iterator[tuple[str, str, float]]:
+    """Tell the units of a kind by table and part of it."""
+    for function in functions:
+        for key, value in function.used.items():
+            word, _, rest = key.partition(" ")
+            table, _, part = rest.partition(" ")
+            if word == kind:
+                yield table, part, value
 
 
 def _step_functions_items(

@@ -63,7 +63,7 @@ def test_units_are_priced_by_the_list_and_told_for_an_event() -> None:
 def test_what_workers_did_to_their_own_tables_is_told_and_not_summed() -> None:
     """Their effects would be there without Keyturn."""
     made = bill(metered(), PRICES, MODEL)
-    assert [(line.item, line.amount) for line in made.effects] == [("DynamoDB writes", 3.0)]
+    assert [(line.item, line.amount) for line in made.effects] == [("workers' own writes", 3.0)]
     assert made.usd_per_million == pytest.approx(sum(line.usd_per_million for line in made.lines))
 
 
