@@ -28,6 +28,17 @@ def only(world: World, key: str = "k") -> Any:
     return execution
 
 
+def turns_before_patient(world: World) -> list[tuple[str, int]]:
+    """Run one execution after the other, two seconds each; return the keys and turns that came before `patient`."""
+    turns = []
+    while world.live():
+        (execution,) = world.live()
+        turns.append((execution.key, world.state(execution.key).turn))
+        world.now_ms += 2_000
+        world.run(execution)
+    return turns[: turns.index(("patient", 1))]
+
+
 class TestDispatcher:
     def test_a_batch_that_comes_twice_changes_nothing(self) -> None:
         world = World()
@@ -197,13 +208,7 @@ class TestSlots:
             world.put("busy")
         world.put("patient")
         world.deliver()
-        turns = []
-        while world.live():
-            (execution,) = world.live()
-            turns.append((execution.key, world.state(execution.key).turn))
-            world.now_ms += 2_000
-            world.run(execution)
-        while_patient_waits = turns[: turns.index(("patient", 1))]
+        while_patient_waits = turns_before_patient(world)
         assert [turn for _, turn in while_patient_waits] == [1, 2] * (len(while_patient_waits) // 2)
 
     def test_a_key_of_slow_runs_offers_its_slot_when_its_time_is_up(self) -> None:
@@ -213,13 +218,7 @@ class TestSlots:
             world.put("busy")
         world.put("patient")
         world.deliver()
-        turns = []
-        while world.live():
-            (execution,) = world.live()
-            turns.append((execution.key, world.state(execution.key).turn))
-            world.now_ms += 2_000
-            world.run(execution)
-        while_patient_waits = turns[: turns.index(("patient", 1))]
+        while_patient_waits = turns_before_patient(world)
         assert while_patient_waits
         assert max(turn for _, turn in while_patient_waits) == 3
 

@@ -35,6 +35,18 @@ def test_a_key_that_finishes_while_its_next_event_is_taken_in_goes_on_at_once(mo
     assert len(world.live()) == 1
 
 
+def test_no_more_runs_start_at_once_than_step_functions_takes() -> None:
+    """Whatever is free: the keys beyond wait, and the watchdog is woken for them."""
+    world = World(max_in_flight_runs=1_000)
+    for number in range(410):
+        world.put(f"k{number}")
+    assert world.deliver(410)
+    assert len(world.live()) == 400
+    assert sum(state.waits_for is WaitsFor.SLOT for state in world.key_states().values()) == 10
+    world.settle()
+    world.check()
+
+
 def test_resent_events_are_noted_while_there_is_time() -> None:
     """A producer that sends thousands again doesn't keep a batch past its time: what isn't noted comes again."""
     world = World()

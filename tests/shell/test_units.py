@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from keyturn_cli.planning.units import Shape, units_of
@@ -12,6 +14,7 @@ from keyturn_cli.planning.workload import Kind
 
 from tests.models.billing import Billed
 from tests.models.s3 import S3
+from tests.shell.step_functions import Execution
 from tests.shell.world import Services, World, routes
 
 STEPS = ("inventory", "payment", "notification")
@@ -30,6 +33,7 @@ class Counted:
     starts: float
     shared_writes: float
     shared_reads: float
+    invocations: float
 
 
 class MeteredWorld(World):
@@ -37,6 +41,24 @@ class MeteredWorld(World):
 
     make_services = staticmethod(lambda: Services(Billed(), "state", S3()))
     steps = STEPS
+    invocations = 0
+
+    def work(self, execution: Execution, step: str) -> dict[str, Any]:
+        """Call a worker."""
+        self.invocations += 1
+        return super().work(execution, step)
+
+    def finish(self, execution: Execution) -> None:
+        """Call the sequencer."""
+        self.invocations += 1
+        super().finish(execution)
+
+    def dispatch(
+        self, batch: list[dict[str, Any]], has_time: Callable[[], bool] = lambda: True
+    ) -> dict[str, Any] | None:
+        """Call the dispatcher."""
+        self.invocations += 1
+        return super().dispatch(batch, has_time)
 
 
 def counted(keys: int, batch: int = 1, slots: int = 1_000, events: int = EVENTS) -> Counted:
@@ -58,6 +80,7 @@ def counted(keys: int, batch: int = 1, slots: int = 1_000, events: int = EVENTS)
         starts=len(world.states.executions) / events,
         shared_writes=units["shared write"] / events,
         shared_reads=units["shared read"] / events,
+        invocations=world.invocations / events,
     )
 
 
@@ -81,6 +104,7 @@ def test_an_event_takes_no_more_than_its_budget(budget: str, keys: int, batch: i
     assert found.writes <= BUDGET[budget]["writes"]
     assert found.index_writes <= BUDGET[budget]["index_writes"]
     assert found.reads <= BUDGET[budget]["reads"]
+    assert found.invocations <= BUDGET[budget]["invocations"]
 
 
 def test_waiting_for_a_slot_adds_three_write_units_a_run_at_most() -> None:

@@ -15,6 +15,8 @@ _STANDING: Final = frozenset({"watchdog", "sweeper", "operator", "replayer", "ca
 """Functions that come by the clock, or for a person: what they use isn't an event's."""
 _GB: Final = 1_024**3
 _SHARED_PARTS: Final = frozenset({"control", "capacity", "index"})
+_REQUESTS_A_MESSAGE: Final = 3
+"""To SQS: it is sent, and its mapping receives and deletes it."""
 _HANDS: Final = 8
 """Keys that the dispatcher works on side by side."""
 
@@ -106,13 +108,8 @@ def _functions_items(functions: list[Function], metered: Metered, prices: PriceL
     yield "log bytes", "byte", sum(one.log_bytes for one in functions), prices.logs_gb_in / _GB, True
     yield "S3 puts", "request", sum(one.calls("s3.PutObject") for one in functions), prices.s3_put, True
     yield "S3 gets", "request", sum(one.calls("s3.GetObject") for one in functions), prices.s3_get, True
-    yield (
-        "SQS requests",
-        "request",
-        3 * sum(one.calls("sqs.SendMessage") for one in functions),
-        prices.sqs_request,
-        True,
-    )
+    messages = sum(one.calls("sqs.SendMessage") for one in functions)
+    yield "SQS requests", "request", _REQUESTS_A_MESSAGE * messages, prices.sqs_request, True
 
 
 def _table_items(functions: list[Function], is_wanted: Callable[[str], bool], prices: PriceList) -> Iterator[_Item]:

@@ -9,7 +9,7 @@ tests/shell/test_units.py counts the same, call by call. For a cold key, three s
     read units    an event: identity 1
                   a run:    key state 1, slice 1, a step 1 each                                   5, so 6 strictly
     invocations   a run:    a step 1 each, sequencer 1                                            4
-    transitions   a run:    fan-out 1, a step 1 each, sequencer 1: 5 on Standard, 2 nested, no billed ones on Express
+    transitions   a run:    fan-out 1, a step 1 each, sequencer 1: 5 on Standard, 1 nested, no billed ones on Express
     a dispatcher's batch:   1 invocation, and its slots: 1 write unit, 1.5 read units
 
 The sequencer reads nothing: the worker that bound the attempt handed it the key state. A write that is refused is
@@ -153,13 +153,13 @@ def units_of(shape: Shape) -> Units:
 def transitions_of(kind: Kind, steps: int) -> int:
     """State transitions of one run that Standard workflows are billed for: the fan-out, its steps, the sequencer.
 
-    The nested kind's parent has two states, its child and the sequencer.
+    The nested kind's parent enters one state, its child; another one only when that fails.
     """
     match kind:
         case Kind.STANDARD:
             return steps + 2
         case Kind.NESTED:
-            return 2
+            return 1
         case Kind.EXPRESS:
             return 0
 

@@ -19,9 +19,6 @@ _NOBODY_WAITS_MS: Final = 500
 dropped in that time is looked for two seconds after the dispatcher let a key wait."""
 
 
-_NO_BOUND: Final = 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Load:
     """Keys that are running, and keys that wait for a slot."""
@@ -64,11 +61,12 @@ class Capacity:
         )
         return counted
 
-    def take(self, wanted: int, now_ms: int, at_most: int = _NO_BOUND) -> int:
+    def take(self, wanted: int, now_ms: int, at_most: int | None = None) -> int:
         """Take up to `wanted` slots, `at_most` of them; return how many there were. The rest is noted as waiting."""
         if wanted == 0:
             return 0
-        granted = max(0, min(wanted, at_most, self.max_in_flight_runs - self.load(now_ms).running))
+        asked = wanted if at_most is None else min(wanted, at_most)
+        granted = max(0, min(asked, self.max_in_flight_runs - self.load(now_ms).running))
         if granted and not self._add(granted, wanted - granted):
             granted = 0
         if granted == 0:

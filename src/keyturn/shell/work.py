@@ -33,8 +33,8 @@ WorkerFunction = Callable[[Event, StepContext], Any]
 _TRIES_MAX: Final = 12
 
 _BINDING_WAITS_S: Final = (0.015, 0.03, 0.06, 0.12)
-"""Between the reads of a task that leaves the binding to another; after them it binds the attempt itself. A read and a
-write take DynamoDB some ten milliseconds."""
+"""Before each read of a task that leaves the binding to another; after the last it binds the attempt itself. A read and
+a write take DynamoDB some ten milliseconds."""
 
 _BEAT_SHARE: Final = 0.1
 """Part of a run's time in which one heartbeat is enough."""
@@ -139,12 +139,13 @@ def _load(
     sought = Sought(
         header.key, task.step, task.positions, header.generations, header.is_forward, may_overlap=header.may_overlap
     )
+    found = None
     for wait_s in () if task.binds else _BINDING_WAITS_S:
         bench.process.sleep(wait_s)
-        state, stored = bench.steps.load(sought)
-        if permitted(state) is not Permission.AFTER_BINDING:
-            return state, stored
-    return bench.steps.load(sought)
+        found = bench.steps.load(sought)
+        if permitted(found[0]) is not Permission.AFTER_BINDING:
+            break
+    return found or bench.steps.load(sought)
 
 
 def _while_others_change(act: Callable[[KeyState], _T], state: KeyState) -> _T:

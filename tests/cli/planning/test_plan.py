@@ -152,7 +152,7 @@ def test_the_issues_example_is_planned_strictly_on_express() -> None:
 
 def test_standard_costs_its_transitions() -> None:
     """125 dollars a million events for five, 50 for two."""
-    for kind, usd in ((Kind.STANDARD, 125), (Kind.NESTED, 50)):
+    for kind, usd in ((Kind.STANDARD, 125), (Kind.NESTED, 25)):
         items = {item.name: item for item in cost_of(case_of(LARGE, kind=kind), PRICES).items}
         transitions = items["Step Functions transitions"]
         events = LARGE.rate * 730 * 3_600

@@ -57,7 +57,7 @@ def test_programs_get_one_json_document() -> None:
     assert document["settings"]["kind"] == "nested"
     assert document["settings"]["batch"] == 10
     assert document["rejected"] == []
-    assert document["units_an_event"]["transitions"] == pytest.approx(2)
+    assert document["units_an_event"]["transitions"] == pytest.approx(1)
     total = sum(item["usd_a_month"] for item in document["cost"]["items"])
     assert total == pytest.approx(document["cost"]["usd_a_month"])
     modelled = {item["name"] for item in document["cost"]["items"] if item["is_modelled"]}

@@ -76,8 +76,8 @@ def test_a_full_batch_shares_its_run() -> None:
     assert 2.5 < units.write_units < 3.1
 
 
-@pytest.mark.parametrize(("kind", "transitions"), [(Kind.STANDARD, 5), (Kind.NESTED, 2), (Kind.EXPRESS, 0)])
-def test_transitions_are_five_flat_and_two_with_a_nested_child(kind: Kind, transitions: int) -> None:
+@pytest.mark.parametrize(("kind", "transitions"), [(Kind.STANDARD, 5), (Kind.NESTED, 1), (Kind.EXPRESS, 0)])
+def test_transitions_are_five_flat_and_one_with_a_nested_child(kind: Kind, transitions: int) -> None:
     assert transitions_of(kind, 3) == transitions
     starts = units_of(Shape(kind, 3, 400))
     assert (starts.standard_starts > 0) == (kind is not Kind.EXPRESS)
