@@ -22,11 +22,12 @@ from bench.measurement import Results, merged
 from bench.page import write_page
 from bench.report import report
 from bench.runner import Plan, Runner
-from bench.workload import WORKLOADS
+from bench.workload import BESIDE, WORKLOADS
 
 FOLDER = PROJECT / ".keyturn" / "bench"
 RESULTS = PROJECT / "docs" / "performance" / "results.json"
 CURVE_EVENTS = 1_000
+_WORKLOADS = {one.name: one for one in (*WORKLOADS, BESIDE)}
 COMMA = "Several with commas."
 
 
@@ -35,7 +36,7 @@ def bench(
     scale: Annotated[float, typer.Option(min=0.001, max=10.0, help="Times as many events: 0.1 for a look.")] = 1.0,
     only: Annotated[str, typer.Option(help=f"Contenders to run. {COMMA} Of: {', '.join(NAMES)}")] = "",
     without: Annotated[str, typer.Option(help=f"Contenders not to run. {COMMA}")] = "",
-    workloads: Annotated[str, typer.Option(help=f"Workloads to run. {COMMA}")] = "spread,hot,wide",
+    workloads: Annotated[str, typer.Option(help=f"Workloads to run. {COMMA}")] = ",".join(_WORKLOADS),
     curve: Annotated[bool, typer.Option(help="Throughput against the number of keys.")] = True,
     counts: Annotated[bool, typer.Option(help="Count AWS units.")] = True,
     page: Annotated[bool, typer.Option(help="Write docs/performance.md and its plots anew.")] = False,
@@ -55,10 +56,10 @@ def bench(
     chosen = [
         name for name in _names(only, NAMES, "--only") or NAMES if name not in _names(without, NAMES, "--without")
     ]
-    kinds = _names(workloads, [one.name for one in WORKLOADS], "--workloads")
+    kinds = _names(workloads, list(_WORKLOADS), "--workloads")
     plan = Plan(
         contenders=chosen,
-        workloads=[one.scaled(scale) for one in WORKLOADS if one.name in kinds],
+        workloads=[one.scaled(scale) for name, one in _WORKLOADS.items() if name in kinds],
         rounds=runs,
         curve_events=round(CURVE_EVENTS * scale) if curve else 0,
         counts=counts,

@@ -34,13 +34,16 @@ RIVALS: Final[Mapping[str, Callable[[Path], AbstractContextManager[Contender]]]]
 WORKFLOW_WRITES: Final[Mapping[str, float]] = {ORDERED: 1.0}
 """Write units an event of the workflow itself, where no function counts them: giving the lock back."""
 CURVE: Final = ("keyturn-strict", "keyturn-batched", ORDERED)
+BESIDE_BUSY: Final = (*CURVE, "naive-blocking")
+"""Those that keep a key's order on the engine, and so could make its backlog the others'."""
 
 NAMES: Final = (*KEYTURN, *BASELINES, *RIVALS)
 PARAMETERS: Final[Mapping[str, str]] = {
     "MaxInFlightRuns": str(RUNS_AT_ONCE),
     "ShardCount": str(SHARDS),
-    "Metering": "off",  # no baseline has it, and the bench counts by a hook of its own
+    "Metering": "off",  # it costs a line an invocation, and no baseline has it
 }
+METERED: Final[Mapping[str, str]] = {**PARAMETERS, "Metering": "on"}
 
 
 def on_engine(ground: Ground) -> dict[str, OnEngine]:

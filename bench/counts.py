@@ -1,139 +1,116 @@
-"""Counts what a run on the engine used of AWS: DynamoDB units, executions, transitions, invocations, log bytes.
+"""Counts what a run on the engine used of AWS, by the product's meter, and prices it as `keyturn cost` does.
 
-The functions' own calls are counted inside their processes (bench/counting), the rest is read from the engine.
+Keyturn's functions tell their usage when they are deployed with Metering=on; the baselines' do it under a handler of
+the bench's (bench/counting).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from keyturn_cli.cost.bill import Model, bill
+from keyturn_cli.cost.metered import Metered, NotMetered, read_metered
+from keyturn_cli.planning.latencies import load_latencies
 from keyturn_cli.target import Target
 
+from bench.errors import NotWhole
+from bench.measurement import Usage
+from bench.workload import STEPS, Workload
 from keyturn.adapters.price_list import REFERENCE_REGION, load_prices
+from keyturn.core.prices import MILLION
 
 COUNTING: Final = Path(__file__).resolve().parent / "counting"
-_GB: Final = 1_000_000_000
-_PLATFORM_LINES: Final = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
+_SOURCES: Final = COUNTING.parents[1] / "src"
+_HANDLER: Final = "metered.handler"
+_LOOK_EVERY_S: Final = 0.5
+_TELLING_LIMIT_S: Final = 60.0
+"""From the last effect to the last invocation's log line."""
+_PATIENCE_S: Final = 5.0
+_HELD_BACK_MAX: Final = 4
+"""Log lines that may stay out: a busy engine hands a process's last one over with its next invocation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Totals since the engine started, or between two looks at them."""
+def switch_on(target: Target, stack: str) -> Target:
+    """Have a baseline's functions tell their usage from their next invocation on. Returns the target to read it from.
 
-    write_units: float = 0
-    read_units: float = 0
-    transitions: int = 0
-    express_starts: int = 0
-    invocations: int = 0
-    lambda_ms: float = 0
-    log_bytes: int = 0
-
-    def __sub__(self, other: Counts) -> Counts:
-        """Take what was there before away."""
-        return Counts(*(mine - before for mine, before in zip(astuple(self), astuple(other), strict=True)))
-
-    def dollars(self, events: int) -> float:
-        """What so much of AWS costs, for the counted things only: neither Lambda's time nor that of Express."""
-        prices = load_prices(REFERENCE_REGION)
-        return (
-            self.write_units * prices.dynamodb_write_unit
-            + self.read_units * prices.dynamodb_read_unit
-            + self.transitions * prices.standard_transition
-            + self.express_starts * prices.express_start
-            + self.invocations * prices.lambda_request
-            + self.log_bytes / _GB * prices.logs_gb_in
-            + events * prices.kinesis_put_unit
-        )
-
-
-def switch_on(target: Target, stack: str, calls: Path) -> None:
-    """Have the functions of a stack count their calls into a file from their next invocation on."""
+    What a baseline keeps is the table that its dispatcher calls LOCK_TABLE.
+    """
     client = target.client("lambda")
+    tables = []
     for function in _functions(client, stack):
-        variables = function.get("Environment", {}).get("Variables", {})
+        variables = function["Environment"]["Variables"]
+        metering = {"METERING": "on", "STACK_NAME": stack, "PYTHONPATH": f"{COUNTING}:{_SOURCES}"}
         client.update_function_configuration(
             FunctionName=function["FunctionName"],
-            Environment={"Variables": variables | {"PYTHONPATH": str(COUNTING), "BENCH_CALLS": str(calls)}},
+            Handler=_HANDLER,
+            Environment={"Variables": variables | metering},
         )
+        tables += [variables["LOCK_TABLE"]] if "LOCK_TABLE" in variables else []
+    return replace(target, stack_name=stack, outputs=replace(target.outputs, state_table_name="".join(tables)))
 
 
-def counted(target: Target, stack: str, ledger: str, calls: Path) -> Counts:
-    """Sum up what a stack has used so far, without units of the ledger: its effects are the same for all."""
-    units = {"write": 0.0, "read": 0.0}
-    for table, kind, number in _units(calls, stack):
-        units[kind] += number if table != ledger else 0
-    standard, express = _transitions(target.client("stepfunctions"), stack)
-    reports = list(_reports(target, stack))
-    return Counts(
-        write_units=units["write"],
-        read_units=units["read"],
-        transitions=standard,
-        express_starts=express,
-        invocations=sum(report.invocations for report in reports),
-        lambda_ms=sum(report.lambda_ms for report in reports),
-        log_bytes=sum(report.log_bytes for report in reports),
-    )
-
-
-def _functions(client: Any, stack: str) -> Iterator[Mapping[str, Any]]:
+def _functions(client: Any, stack: str) -> Iterator[dict[str, Any]]:
     for page in client.get_paginator("list_functions").paginate():
         yield from (found for found in page["Functions"] if found["FunctionName"].startswith(f"{stack}-"))
 
 
-def _units(calls: Path, stack: str) -> Iterator[tuple[str, str, float]]:
-    lines: Iterable[str] = calls.read_text(encoding="utf-8").splitlines() if calls.exists() else ()
-    for line in lines:
-        call = json.loads(line)
-        if call["function"].startswith(f"{stack}-"):
-            yield from call["units"]
+def read_whole(target: Target, since_ms: int, events: int) -> Metered:
+    """Read what so many events took since then, all of which had their effects. Raises NotWhole."""
+    began_s = time.monotonic()
+    while (found := _told(target, since_ms)) is None or (told := whole_events(found)) < events:
+        waited_s = time.monotonic() - began_s
+        if found is not None and told >= events - _HELD_BACK_MAX and waited_s > _PATIENCE_S:
+            break
+        if waited_s > _TELLING_LIMIT_S:
+            raise NotWhole(
+                f"{target.stack_name}: {_TELLING_LIMIT_S:.0f} s after the last effect the logs tell of"
+                f" {whole_events(found) if found else 0} of {events} events. Count again on a quieter machine: --only"
+            )
+        time.sleep(_LOOK_EVERY_S)
+    return found
 
 
-def _transitions(client: Any, stack: str) -> tuple[int, int]:
-    """Count the states that Standard executions entered, and the Express executions."""
-    standard = express = 0
-    for machine in client.list_state_machines()["stateMachines"]:
-        if not machine["name"].startswith(f"{stack}-"):
-            continue
-        executions = list(_paged(client, "list_executions", "executions", stateMachineArn=machine["stateMachineArn"]))
-        if machine["type"] == "EXPRESS":
-            express += len(executions)
-            continue
-        for execution in executions:
-            history = _paged(client, "get_execution_history", "events", executionArn=execution["executionArn"])
-            standard += sum(event["type"].endswith("StateEntered") for event in history)
-    return standard, express
+def _told(target: Target, since_ms: int) -> Metered | None:
+    try:
+        return read_metered(target, since_ms, until_ms=time.time_ns() // 1_000_000)
+    except NotMetered:
+        return None
 
 
-def _paged(client: Any, operation: str, items: str, **arguments: str) -> Iterator[Mapping[str, Any]]:
-    for page in client.get_paginator(operation).paginate(**arguments):
-        yield from page[items]
+def whole_events(metered: Metered) -> int:
+    """Tell how many events are certain to be all there: read by the dispatcher, and done by whoever comes last.
+
+    In Keyturn that is the sequencer, which counts what it finishes; in a baseline, any of the workers.
+    """
+    done = {one.name: one.invocations for one in metered.functions}
+    last = metered.events if "sequencer" in done else min(done.get(step, 0) for step in STEPS)
+    return min(round(metered.counted("Records")), last)
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
-    invocations: int
-    lambda_ms: float
-    log_bytes: int
+def usage(contender: str, workload: Workload, metered: Metered, *, workflow_writes: float = 0.0) -> Usage:
+    """Tell what an event took. `workflow_writes` are an event's write units that no function made."""
+    prices = load_prices(REFERENCE_REGION)
+    model = Model(load_latencies(), step_ms=0.0, architecture="x86_64")  # nothing modelled is told
+    made = bill(metered, prices, model, events=workload.all_events)
+    counted = sum(line.usd_per_million for line in made.lines if line.is_counted)
+    return Usage(
+        contender=contender,
+        workload=workload.name,
+        events=workload.events,
+        keys=workload.keys,
+        write_units=sum(map(made.amount, _of_table("writes"))) + workflow_writes,
+        read_units=sum(map(made.amount, _of_table("reads"))),
+        transitions=made.amount("Standard transitions"),
+        express_starts=made.amount("Express starts"),
+        invocations=made.amount("Lambda requests"),
+        log_bytes=made.amount("log bytes"),
+        dollars_per_million=counted + workflow_writes * prices.dynamodb_write_unit * MILLION,
+    )
 
 
-def _reports(target: Target, stack: str) -> Iterator[_Report]:
-    """Read what each function's log tells: the platform's line for each invocation, and the function's own lines."""
-    logs = target.client("logs")
-    for function in _functions(target.client("lambda"), stack):
-        group = function.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{function['FunctionName']}"
-        invocations, lambda_ms, log_bytes = 0, 0.0, 0
-        try:
-            for event in _paged(logs, "filter_log_events", "events", logGroupName=group):
-                message = event["message"]
-                if message.startswith("REPORT RequestId:"):
-                    invocations += 1
-                    lambda_ms += float(message.partition("Duration: ")[2].partition(" ms")[0])
-                elif not message.startswith(_PLATFORM_LINES):
-                    log_bytes += len(message.encode()) + 26  # CloudWatch adds 26 bytes an event
-        except logs.exceptions.ResourceNotFoundException:
-            continue  # it was never invoked
-        yield _Report(invocations, lambda_ms, log_bytes)
+def _of_table(kind: str) -> tuple[str, str]:
+    return f"DynamoDB {kind}", f"DynamoDB {kind}, slots and controls"

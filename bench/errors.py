@@ -11,5 +11,9 @@ class NotInstalled(BenchError):
     """A contender needs something that isn't here; the others can run without it."""
 
 
+class NotWhole(BenchError):
+    """The logs don't tell of all that was done."""
+
+
 class TooSlow(BenchError):
     """A contender didn't finish a run within the limit."""

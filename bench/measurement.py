@@ -27,7 +27,7 @@ class Measurement:
     events_per_s: float
     """From the first put to the last effect."""
     p50_ms: float
-    """From an event's put to its last effect."""
+    """From an event's put to its last effect; beside a busy key, of the other keys' events only."""
     p99_ms: float
     cpu_s: float
     """Of all processes of the contender: engine, functions, event source or server, and client."""
@@ -43,16 +43,15 @@ class Usage:
     events: int
     keys: int
     write_units: float
-    """Without the effects themselves, which are the same for all; with the index."""
+    """With the index; without the workers' own effects, which are the same for all."""
     read_units: float
     transitions: float
     """States entered by Standard executions."""
     express_starts: float
     invocations: float
-    lambda_s: float
-    """Time within functions on this machine; not in `dollars_per_million`."""
     log_bytes: float
     dollars_per_million: float
+    """For what is counted: without the time of functions and of Express executions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +109,33 @@ def percentile(values: Sequence[float], share: float) -> float:
         return 0.0
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """How a busy key changes the waits of the others: medians of the rounds."""
+
+    p50_alone_ms: float
+    p50_ms: float
+    p99_alone_ms: float
+    p99_ms: float
+    p99_ratio: float
+    """Beside the busy key to without it, within the same round; the median of those."""
+
+
+def beside(alone: Sequence[Measurement], with_busy: Sequence[Measurement]) -> Beside | None:
+    """Compare one contender's runs without and with a busy key, of the rounds that have both; None if none has."""
+    by_round = {run.round: run for run in alone}
+    pairs = [(by_round[run.round], run) for run in with_busy if run.round in by_round]
+    if not pairs:
+        return None
+    return Beside(
+        p50_alone_ms=median(before.p50_ms for before, _ in pairs),
+        p50_ms=median(run.p50_ms for _, run in pairs),
+        p99_alone_ms=median(before.p99_ms for before, _ in pairs),
+        p99_ms=median(run.p99_ms for _, run in pairs),
+        p99_ratio=median(run.p99_ms / before.p99_ms for before, run in pairs),
+    )
 
 
 @dataclass(frozen=True, slots=True)

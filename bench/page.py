@@ -25,6 +25,7 @@ def write_page(project: Path, results: Results) -> None:
         "about": report.about(results),
         "throughput": report.throughput(results, plots=PLOTS.name),
         "curve": _curve(results),
+        "beside": report.beside(results) or NOT_RUN,
         "usage": report.usage(results) or NOT_RUN,
         "left out": report.left_out(results) or "Everybody ran.",
     }

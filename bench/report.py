@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from bench.contenders import CURVE, NAMES, REFERENCE
+from bench.contenders import BESIDE_BUSY, CURVE, NAMES, REFERENCE
 from bench.measurement import Measurement, Results, Summary, summarize
-from bench.workload import CURVE_KEYS, WORKLOADS, Workload
+from bench.measurement import beside as compared
+from bench.workload import BESIDE, CURVE_KEYS, WORKLOADS, Workload
 
 _CURVE: Final = "keys-"
 
@@ -15,7 +16,9 @@ _CURVE: Final = "keys-"
 def report(results: Results) -> str:
     """Everything, one table below the other."""
     return "\n\n".join(
-        part for part in (throughput(results), curve(results), usage(results), left_out(results)) if part
+        part
+        for part in (throughput(results), curve(results), beside(results), usage(results), left_out(results))
+        if part
     )
 
 
@@ -24,7 +27,7 @@ def throughput(results: Results, *, plots: str = "") -> str:
     return "\n\n".join(
         f"**{title}**\n\n{f'![{title}]({plots}/{name}.svg)' if plots else ''}\n\n{_throughput(results, name)}"
         for name, title in _workloads(results.measurements).items()
-        if not name.startswith(_CURVE)
+        if not name.startswith((_CURVE, BESIDE.name))
     )
 
 
@@ -66,6 +69,21 @@ def curve(results: Results) -> str:
     return table(("keys", *names), rows) if rows else ""
 
 
+def beside(results: Results) -> str:
+    """What a busy key does to the waits of the others."""
+    alone_name = BESIDE.without_busy_key().name
+    rows = []
+    for name in BESIDE_BUSY:
+        own = [one for one in results.measurements if one.contender == name]
+        alone = [one for one in own if one.workload == alone_name]
+        found = compared(alone, [one for one in own if one.workload == BESIDE.name])
+        if found:
+            waits_ms = (found.p50_alone_ms, found.p50_ms, found.p99_alone_ms, found.p99_ms)
+            rows.append([name, *map(_seconds, waits_ms), f"{found.p99_ratio:.2f}"])
+    head = ("contender", "p50 alone", "p50 beside it", "p99 alone", "p99 beside it", "p99, times")
+    return table(head, rows) if rows else ""
+
+
 def usage(results: Results) -> str:
     """What an event uses of AWS."""
     head = (
@@ -78,7 +96,6 @@ def usage(results: Results) -> str:
         "invocations",
         "log bytes",
         "$ a million",
-        "seconds in functions",
     )
     rows = [
         [
@@ -90,7 +107,6 @@ def usage(results: Results) -> str:
             ),
             f"{one.log_bytes:,.0f}",
             f"{one.dollars_per_million:.2f}",
-            f"{one.lambda_s:.2f}",
         ]
         for one in results.usage
     ]

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from bench import report
 from bench.contender import Outcome
-from bench.counts import Counts
 from bench.errors import BenchError
-from bench.measurement import Measurement, Results, done_at_ms, merged, percentile, summarize
+from bench.measurement import Measurement, Results, Usage, beside, done_at_ms, merged, percentile, summarize
 from bench.order import Effect
 from bench.page import PAGE, drawings, filled, write_page
 from bench.plots import nice_step
-from bench.runner import measured, rotated, usage
-from bench.workload import STEPS, BenchEvent, Workload
+from bench.runner import measured, rotated
+from bench.workload import BESIDE, STEPS, BenchEvent, Workload
 
 PROJECT = Path(__file__).parents[2]
 
@@ -43,8 +42,21 @@ def _results() -> Results:
     runs = [_measurement("naive-unordered", speed, number) for number, speed in enumerate((100.0, 50.0, 80.0), start=1)]
     runs += [_measurement("keyturn-strict", speed, number) for number, speed in enumerate((70.0, 40.0, 64.0), start=1)]
     runs += [_measurement("keyturn-strict", 12.0, workload="keys-1")]
-    counts = Counts(write_units=950.0, read_units=500.0, express_starts=100, invocations=400, lambda_ms=9_000)
-    used = usage("keyturn-strict", Workload("spread", 100, 50), counts)
+    runs += [_measurement("keyturn-strict", 50.0, workload=BESIDE.without_busy_key().name)]
+    runs += [_measurement("keyturn-strict", 75.0, workload=BESIDE.name)]
+    used = Usage(
+        contender="keyturn-strict",
+        workload="spread",
+        events=100,
+        keys=50,
+        write_units=9.5,
+        read_units=5.0,
+        transitions=0.0,
+        express_starts=1.0,
+        invocations=4.0,
+        log_bytes=700.0,
+        dollars_per_million=9.0,
+    )
     return Results({"machine": "a machine"}, tuple(runs), (used,), {"dbos": "no PostgreSQL here"})
 
 
@@ -89,13 +101,24 @@ def test_no_run_of_a_broken_order_hides_behind_the_others() -> None:
     assert summarize([*runs, worse], {}).order == "no: 2 out"
 
 
-def test_an_events_usage_is_priced() -> None:
-    """Write and read units, starts, requests and the stream's put unit; an execution's own writes are added."""
-    strict = usage("keyturn-strict", Workload("spread", 100, 50), Counts(write_units=900, express_starts=100))
-    assert strict.write_units == 9.0
-    ordered = usage("naive-ordered", Workload("spread", 100, 50), Counts(write_units=900, express_starts=100))
-    assert ordered.write_units == 10.0
-    assert ordered.dollars_per_million > strict.dollars_per_million > 0
+def test_beside_a_busy_key_only_the_others_waits_are_told() -> None:
+    """Its own events wait for each other, as they must; they count as work that was done."""
+    sent = [BenchEvent("busy", 0, "busy/0", b"", is_busy=True), BenchEvent("k", 0, "k/0", b"")]
+    ends_ms = {"busy": 9_000, "k": 2_000}
+    effects = [Effect(key, turn, 0, step, ends_ms[key]) for key in ends_ms for turn, step in enumerate(STEPS)]
+    found = measured("keyturn-strict", BESIDE, 1, sent, Outcome({"busy/0": 1_000, "k/0": 1_500}, effects, 0.5))
+    assert (found.p50_ms, found.p99_ms) == (500, 500)
+    assert found.events_per_s == pytest.approx(2 / 8)
+
+
+def test_a_busy_keys_harm_is_told_within_rounds() -> None:
+    """A round that lacks one of both runs tells nothing."""
+    alone = [replace(_measurement("keyturn-strict", 1.0, number), p99_ms=p99) for number, p99 in ((1, 10.0), (2, 20.0))]
+    with_busy = [replace(alone[0], p99_ms=15.0), replace(alone[1], p99_ms=60.0), replace(alone[1], round=3)]
+    found = beside(alone, with_busy)
+    assert found is not None
+    assert (found.p99_alone_ms, found.p99_ms, found.p99_ratio) == (15.0, 37.5, 2.25)
+    assert beside(alone, []) is None
 
 
 def test_rounds_begin_with_different_contenders() -> None:
@@ -110,6 +133,10 @@ def test_tables_hold_medians_ratios_and_who_is_missing() -> None:
     assert [cell.strip() for cell in row.split("|")[1:4]] == ["keyturn-strict", "64 (40 to 70)", "0.80"]
     assert "- dbos: no PostgreSQL here" in text
     assert "100 events on 50 keys" in text
+    (waits,) = (line for line in report.beside(_results()).splitlines() if line.startswith("| keyturn-strict"))
+    assert [cell.strip() for cell in waits.split("|")[2:-1]] == ["0.50 s", "0.75 s", "1.00 s", "1.50 s", "1.50"]
+    assert waits in text
+    assert BESIDE.name not in report.throughput(_results())
 
 
 def test_results_come_back_from_their_file(tmp_path: Path) -> None:

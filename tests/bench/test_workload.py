@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.workload import CURVE_KEYS, EVENT_BYTES, WORKLOADS, Workload, curve, events
+from bench.workload import BESIDE, CURVE_KEYS, EVENT_BYTES, WORKLOADS, Workload, curve, events
 
 
 @given(count=st.integers(1, 300), keys=st.integers(1, 40))
@@ -34,7 +34,7 @@ def test_the_same_seed_makes_the_same_bytes() -> None:
     assert first != events(workload, run="r1", event_type="bench.strict", seed=2)
 
 
-@pytest.mark.parametrize("workload", WORKLOADS)
+@pytest.mark.parametrize("workload", [*WORKLOADS, BESIDE])
 def test_an_event_is_a_cloud_event_of_the_stated_size(workload: Workload) -> None:
     """Its identity is unique, and its subject the key."""
     made = events(workload.scaled(0.01), run="run12", event_type="bench.batched")
@@ -56,3 +56,20 @@ def test_the_curve_has_a_point_for_each_number_of_keys() -> None:
     points = curve(1_000)
     assert [point.keys for point in points] == list(CURVE_KEYS)
     assert all(point.keys <= point.events <= 1_000 for point in points)
+
+
+def test_a_busy_keys_backlog_comes_before_the_others_events() -> None:
+    """Those are the same as without it, in the same order, so that their waits may be compared."""
+    made = events(BESIDE, run="r", event_type="bench.strict")
+    busy, quiet = made[: BESIDE.busy_events], made[BESIDE.busy_events :]
+    assert all(event.is_busy for event in busy)
+    assert [event.number for event in busy] == list(range(BESIDE.busy_events))
+    assert len({event.key for event in busy}) == 1
+    alone = BESIDE.without_busy_key()
+    assert quiet == events(alone, run="r", event_type="bench.strict")
+    assert (BESIDE.all_events, alone.all_events) == (400, 200)
+
+
+def test_a_scaled_busy_key_stays_busy() -> None:
+    """With its share of the events, one at least."""
+    assert [BESIDE.scaled(scale).busy_events for scale in (0.001, 0.05, 1.0)] == [1, 10, 200]

@@ -67,14 +67,14 @@ class Model:
     architecture: str
 
 
-def bill(metered: Metered, prices: PriceList, model: Model) -> Bill:
-    """Make the bill."""
+def bill(metered: Metered, prices: PriceList, model: Model, *, events: int | None = None) -> Bill:
+    """Make the bill of so many events: of those that were finished, unless it is said."""
     by_event = [function for function in metered.functions if function.name not in _STANDING]
     by_clock = [function for function in metered.functions if function.name in _STANDING]
     counted = _lines(by_event, metered, prices, model)
     hours = (metered.until_ms - metered.since_ms) / 3_600_000
     standing = sum(amount * usd for _, _, amount, usd, _ in _functions_items(by_clock, metered, prices, model))
-    events = metered.events
+    events = metered.events if events is None else events
     return Bill(
         lines=tuple(_per_event(counted, events)),
         effects=tuple(_per_event(_effects_items(by_event, metered, prices), events)),

@@ -13,6 +13,7 @@ from keyturn_cli.errors import CliError
 from keyturn_cli.target import Target
 
 _GROUPS: Final = "/aws/lambda/{stack}-"
+_STARTS: Final = ("calls stepfunctions.StartExecution:", "calls stepfunctions.StartSyncExecution:")
 _EXECUTIONS_MAX: Final = 50
 """Standard executions of a workflow whose history is read: GetExecutionHistory takes 20 a second."""
 
@@ -81,7 +82,7 @@ class Metered:
         found: Counter[str] = Counter()
         for function in self.functions:
             for key, value in function.used.items():
-                if key.startswith("calls stepfunctions.StartExecution:"):
+                if key.startswith(_STARTS):
                     found[key.partition(":")[2]] += value  # type: ignore[assignment]  # whole numbers, told as floats
         return dict(found)
 

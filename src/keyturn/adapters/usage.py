@@ -24,7 +24,7 @@ _ITEM_OPERATIONS: Final = frozenset(
 )
 _OPERATIONS_OF: Final[Mapping[str, Sequence[str]]] = {
     "dynamodb": tuple(sorted(_ITEM_OPERATIONS)),
-    "stepfunctions": ("StartExecution", "DescribeExecution", "StopExecution"),
+    "stepfunctions": ("StartExecution", "StartSyncExecution", "DescribeExecution", "StopExecution"),
     "sqs": ("SendMessage",),
     "s3": ("PutObject", "GetObject", "CopyObject", "HeadObject"),
     "kinesis": ("PutRecord", "PutRecords", "GetRecords"),

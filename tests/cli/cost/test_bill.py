@@ -114,3 +114,10 @@ def test_a_million_events_cost_the_same_whatever_the_sample(events: int) -> None
 def test_prices_say_when_they_were_read() -> None:
     """A bill rests on them."""
     assert isinstance(PRICES.read_on, date)
+
+
+def test_an_app_that_finishes_nothing_is_billed_for_the_events_that_are_said() -> None:
+    """One that has no sequencer counts none, though it takes as much."""
+    assert bill(metered(), PRICES, MODEL, events=50).usd_per_million == pytest.approx(
+        2 * bill(metered(), PRICES, MODEL).usd_per_million
+    )

@@ -122,3 +122,12 @@ def test_transitions_are_counted_in_histories_a_retry_being_one(world: World) ->
     metered = read_metered(world.target, SINCE_MS, SINCE_MS + 1_000)
     assert metered.transitions == {"keyturn-order-standard": 5.5}
     assert metered.starts() == {"keyturn-order-standard": 2}
+
+
+def test_a_start_that_is_waited_for_is_a_start(world: World) -> None:
+    """An Express execution costs the same by StartSyncExecution."""
+    waited = {
+        f"calls stepfunctions.{name}:keyturn-order-express": 2 for name in ("StartExecution", "StartSyncExecution")
+    }
+    world.write("dispatcher", json.dumps({"message": "usage", "used": waited}))
+    assert read_metered(world.target, SINCE_MS, SINCE_MS + 1_000).starts() == {"keyturn-order-express": 4}
