@@ -36,7 +36,7 @@ from keyturn_local.settings import LOCAL_HOST, LocalSettings, engine_environment
 from keyturn_local.state import EngineState, Noted
 
 START_LIMIT_S = 60.0
-_SERVER: Final = "keyturn_local.quick_ministack"
+_SERVER: Final = "keyturn_local.server"
 """Usually under a second; a cold disk cache on a small machine takes several."""
 STOP_GRACE_S = guard.GRACE_S + 1.0
 """The guard ends its group within its own grace; after this one it is ended with it."""

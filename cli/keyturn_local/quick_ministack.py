@@ -1,11 +1,9 @@
-"""Runs MiniStack with queries that don't parse their condition anew for each item.
+"""Runs MiniStack without its pauses (see `prompt_ministack`), and with conditions of queries parsed once.
 
-    python -m keyturn_local.quick_ministack
-
-MiniStack 1.5.33 does, for every item of the partition and on its only thread: with a thousand items under a key, a
-query takes longer than everything else of a run. What a condition means doesn't change between items, so it is parsed
-once, and the usual one, a range of the sort key, is compared right away. Whatever is out of the ordinary goes
-MiniStack's own way, errors among it.
+MiniStack 1.5.33 parses a condition anew for every item of the partition, on its only thread: with a thousand items
+under a key, a query takes longer than everything else of a run. What a condition means doesn't change between items, so
+it is parsed once, and the usual one, a range of the sort key, is compared right away. Whatever is out of the ordinary
+goes MiniStack's own way, errors among it.
 """
 
 from __future__ import annotations
@@ -16,7 +14,12 @@ from functools import cache
 from typing import Any, Final
 
 from ministack import app
-from ministack.services import dynamodb
+from ministack.core import lambda_runtime
+from ministack.services import dynamodb, stepfunctions
+
+from keyturn_local.forked import fork_functions
+from keyturn_local.prompt_ministack import read_logs_at_once, start_at_once
+from keyturn_local.shared_layers import share_layers
 
 _PARSED_MAX: Final = 1_000
 _RANGE: Final = re.compile(r"(\w+) = (:\w+) AND (\w+) BETWEEN (:\w+) AND (:\w+)")
@@ -62,6 +65,11 @@ def _range_of(expr: str) -> tuple[str, ...] | None:
     return found.groups() if found else None
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run MiniStack until it is asked to end."""
+    fork_functions(lambda_runtime)
+    share_layers(lambda_runtime)
     keep_parsed(dynamodb)
+    start_at_once(stepfunctions)
+    read_logs_at_once(lambda_runtime.Worker)
     app.main()

@@ -6,7 +6,6 @@ In this order, since they share one stack: what each leaves behind is its own ke
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -54,14 +53,13 @@ def sample() -> Sample:
 def test_whatever_the_shops_day_brings_the_guarantees_hold(stack: Stack, sample: Sample) -> None:
     """Bad records, resends, workers that fail, hang and give up; and Lambda processes that are killed at work."""
     left = list(KILLED)
-    chance = random.Random(1)  # noqa: S311 - reproducible, no secret
 
-    def kill_now_and_then() -> None:
-        if left and chance.random() < 0.5 and stack.kill_one(left[0]):
+    def kill_the_next() -> None:
+        if left and stack.kill_one(left[0]):
             left.pop(0)
 
     puts = stack.put([(one.key, one.data) for one in sample.records])
-    stack.follow(puts, 150, kill_now_and_then)
+    stack.follow(puts, 150, kill_the_next)
     assert not left, f"{left} were never at work while the records ran"
     facts = stack.facts(puts)
     assert violations(facts.history) == []

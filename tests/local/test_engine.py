@@ -17,6 +17,7 @@ from keyturn_local import state
 from keyturn_local.background import start_event_source
 from keyturn_local.engine import find_running, is_healthy, restart_engine, start_engine, stop_running
 from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp, MappingError, PortTaken, PythonTooOld, ToolMissing
+from keyturn_local.lambdas import folder_of
 from keyturn_local.preflight import check_python, tool
 from keyturn_local.processes import Process, group_members, process
 from keyturn_local.scratch import scratch_dir
@@ -50,7 +51,10 @@ def start_hanging_function(settings: LocalSettings, group: int) -> None:
     """Leave a warm Lambda process behind that ignores SIGTERM, in a handler that never returns."""
     create_function(settings, "hanging", HANGING)
     client(settings, "lambda").invoke(FunctionName="hanging", InvocationType="Event", Payload=b"{}")
-    until(lambda: any("_worker.py" in member.command for member in group_members(group)), what="the Lambda process")
+    until(
+        lambda: any("ministack-lambda-hanging-" in folder_of(member) for member in group_members(group)),
+        what="the Lambda process",
+    )
 
 
 def gone(group: int) -> Callable[[], bool]:

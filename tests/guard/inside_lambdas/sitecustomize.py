@@ -39,4 +39,7 @@ def _load_hook() -> types.ModuleType:
 
 
 if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
-    sys.meta_path.insert(0, _GuardBotocore())
+    if "botocore.session" in sys.modules:  # a fork has it from the start
+        _load_hook().install()
+    else:
+        sys.meta_path.insert(0, _GuardBotocore())
