@@ -22,10 +22,12 @@ from bench.measurement import Results, merged
 from bench.page import write_page
 from bench.report import report
 from bench.runner import Plan, Runner
+from bench.workers import ledger
 from bench.workload import BESIDE, WORKLOADS
 
 FOLDER = PROJECT / ".keyturn" / "bench"
 RESULTS = PROJECT / "docs" / "performance" / "results.json"
+LEDGER = FOLDER / "ledger.sqlite"
 CURVE_EVENTS = 1_000
 _WORKLOADS = {one.name: one for one in (*WORKLOADS, BESIDE)}
 COMMA = "Several with commas."
@@ -64,6 +66,9 @@ def bench(
         curve_events=round(CURVE_EVENTS * scale) if curve else 0,
         counts=counts,
     )
+    os.environ[ledger.PLACE] = str(LEDGER)  # every contender's processes inherit it
+    for left in FOLDER.glob(f"{LEDGER.name}*"):
+        left.unlink()
     settings = LocalSettings.from_environment(os.environ, root=FOLDER / "project")
     runner = Runner(plan, settings, screen)
     runner.run()

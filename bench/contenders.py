@@ -49,8 +49,8 @@ METERED: Final[Mapping[str, str]] = {**PARAMETERS, "Metering": "on"}
 def on_engine(ground: Ground) -> dict[str, OnEngine]:
     """Everything that is deployed to the engine, by name."""
     outputs = ground.target.outputs
-    names = (outputs.stream_name, outputs.ledger_table_name, outputs.dispatcher_function_name)
+    names = (outputs.stream_name, outputs.dispatcher_function_name)
     found = {name: OnEngine(name, event_type, ground, *names) for name, event_type in KEYTURN.items()}
     for name, stack in ground.baselines.items():
-        found[name] = OnEngine(name, "bench.order", ground, stack.stream, stack.ledger, stack.dispatcher)
+        found[name] = OnEngine(name, "bench.order", ground, stack.stream, stack.dispatcher)
     return found

@@ -20,8 +20,11 @@ from keyturn_local.engine import Engine, start_engine
 from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import build, deploy
 
+from bench.workload import STEPS
+
 PROJECT: Final = Path(__file__).resolve().parents[1]
 BASELINES: Final = PROJECT / "bench" / "baselines"
+_WORKERS: Final = PROJECT / "bench" / "workers"
 _PARTS: Final = ("template.yaml", "samconfig.toml", "functions", "src", "statemachines")
 _ROUTES: Final = Path("src/keyturn_routes")
 _SCHEMA: Final = "bench.json"
@@ -47,7 +50,6 @@ class BaselineStack:
 
     name: str
     stream: str
-    ledger: str
     dispatcher: str
 
 
@@ -71,7 +73,7 @@ class Ground:
 
 
 def prepare(folder: Path) -> None:
-    """Copy the project, with the bench's routes in place of the sample's."""
+    """Copy the project, with the bench's routes and workers in place of the sample's."""
     for part in _PARTS:
         place = PROJECT / part
         if place.is_dir():
@@ -80,6 +82,9 @@ def prepare(folder: Path) -> None:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copy(place, folder / part)
+    for step in STEPS:
+        shutil.copy(_WORKERS / "keyturn_app.py", folder / "functions" / step / "app.py")
+        shutil.copy(_WORKERS / "ledger.py", folder / "functions" / step / "ledger.py")
     template = folder / "template.yaml"
     patient = template.read_text(encoding="utf-8").replace(
         "\n      Timeout: 3\n", f"\n      Timeout: {_WORKER_TIMEOUT_S}\n"
@@ -148,4 +153,4 @@ def _deploy_baseline(settings: LocalSettings, name: str, what: Baseline) -> Base
     client = local_session(settings.region).client("cloudformation", **client_options(settings))
     outputs = client.describe_stacks(StackName=name)["Stacks"][0]["Outputs"]
     found = {output["OutputKey"]: output["OutputValue"] for output in outputs}
-    return BaselineStack(name, found["StreamName"], found["LedgerTableName"], found["DispatcherFunctionName"])
+    return BaselineStack(name, found["StreamName"], found["DispatcherFunctionName"])

@@ -1,4 +1,4 @@
-"""Keyturn and the baselines: put into a stream, read by the local event source, judged by a ledger table."""
+"""Keyturn and the baselines: put into a stream, read by the local event source, judged by their ledger."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from keyturn_cli.putter import Put, Putter
 from keyturn_cli.records import Record
@@ -17,10 +17,10 @@ from bench.cpu import cpu_s
 from bench.errors import TooSlow
 from bench.ground import Ground
 from bench.order import Effect
-from bench.workload import STEPS, BenchEvent
+from bench.workers import ledger
+from bench.workload import STEPS, BenchEvent, run_of
 
 LOOK_EVERY_S: Final = 0.25
-_EFFECT: Final = "effect#"
 
 
 @dataclass(slots=True)
@@ -31,23 +31,19 @@ class OnEngine:
     event_type: str
     ground: Ground
     stream: str
-    ledger: str
     dispatcher: str
     _source: EventSource | None = field(default=None, init=False)
 
     def run(self, events: Sequence[BenchEvent], *, limit_s: float) -> Outcome:
         """Put all events as fast as the engine takes them, wait for the last effect. Raises TooSlow."""
-        target = self.ground.target
-        dynamodb, kinesis = target.client("dynamodb"), target.client("kinesis")
-        items_before = _item_count(dynamodb, self.ledger)
-        keys = len({event.key for event in events})
+        kinesis = self.ground.target.client("kinesis")
+        run = run_of(events)
         with self._reading():
             cpu_before_s = cpu_s(self.ground.pids)
             put_at_ms = _put(Putter(kinesis, self.stream), events)
-            wanted = items_before + len(events) * len(STEPS) + keys  # and a counter for each key
-            _wait(dynamodb, self.ledger, wanted, limit_s, self.name)
+            _wait(run, len(events) * len(STEPS), limit_s, self.name)
             used_s = cpu_s(self.ground.pids) - cpu_before_s
-        return Outcome(put_at_ms, tuple(_effects(dynamodb, self.ledger, events)), used_s)
+        return Outcome(put_at_ms, tuple(Effect(*row) for row in ledger.effects_of(run)), used_s)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -69,34 +65,9 @@ def _put(putter: Putter, events: Sequence[BenchEvent]) -> dict[str, int]:
     return {ids[put.record.line]: put.at_ms for put in puts}
 
 
-def _item_count(dynamodb: Any, table: str) -> int:
-    """Count a table's items: the engine keeps the number up to date (AWS's is six hours old)."""
-    return int(dynamodb.describe_table(TableName=table)["Table"]["ItemCount"])
-
-
-def _wait(dynamodb: Any, ledger: str, wanted: int, limit_s: float, name: str) -> None:
+def _wait(run: str, wanted: int, limit_s: float, name: str) -> None:
     deadline_s = time.monotonic() + limit_s
-    while (found := _item_count(dynamodb, ledger)) < wanted:
+    while (found := ledger.count_of(run)) < wanted:
         if time.monotonic() > deadline_s:
             raise TooSlow(f"{name}: {wanted - found} effects are missing after {limit_s:.0f} s")
         time.sleep(LOOK_EVERY_S)
-
-
-def _effects(dynamodb: Any, ledger: str, events: Sequence[BenchEvent]) -> Iterator[Effect]:
-    pages = dynamodb.get_paginator("query")
-    for key in sorted({event.key for event in events}):
-        arguments = {
-            "TableName": ledger,
-            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :effect)",
-            "ExpressionAttributeValues": {":pk": {"S": key}, ":effect": {"S": _EFFECT}},
-            "ConsistentRead": True,
-        }
-        for page in pages.paginate(**arguments):
-            for item in page["Items"]:
-                yield Effect(
-                    key=key,
-                    turn=int(item["sequence"]["N"]),
-                    number=int(item["ordinal"]["N"]),
-                    step=item["step"]["S"],
-                    at_ms=int(item["ended_at_ms"]["N"]),
-                )

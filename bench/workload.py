@@ -82,6 +82,11 @@ def events(workload: Workload, *, run: str, event_type: str, seed: int = SEED) -
     return tuple(_numbered([*[_BUSY] * workload.busy_events, *order], run, event_type))
 
 
+def run_of(events: Sequence[BenchEvent]) -> str:
+    """Tell which run events are of."""
+    return events[0].key.rpartition("-")[0]
+
+
 def _numbered(order: Sequence[str], run: str, event_type: str) -> Iterator[BenchEvent]:
     counts: dict[str, int] = {}
     for place in order:

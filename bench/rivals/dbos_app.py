@@ -9,42 +9,32 @@ trials; its default is once a second.
 import sys
 import time
 
-import psycopg_pool
 from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID
 
-from bench.rivals.job import Event, Row, serve
+from bench.rivals.job import Event, serve
+from bench.workers import ledger
 
 URL = sys.argv[1]
 POLL_EVERY_S = 0.02
 PUTTERS = 8
-ledger = psycopg_pool.ConnectionPool(URL, min_size=4, max_size=16, open=False)
-
-
-def effect(step: str, key: str, number: int) -> None:
-    """Write one row into the ledger; its serial number tells the true order."""
-    with ledger.connection() as connection:
-        connection.execute(
-            "INSERT INTO effects (key, number, step, at_ms) VALUES (%s, %s, %s, %s)",
-            (key, number, step, time.time_ns() // 1_000_000),
-        )
 
 
 @DBOS.step()
 def inventory(key: str, number: int) -> None:
     """Reserve the goods."""
-    effect("inventory", key, number)
+    ledger.write("inventory", key, number)
 
 
 @DBOS.step()
 def payment(key: str, number: int) -> None:
     """Book the money."""
-    effect("payment", key, number)
+    ledger.write("payment", key, number)
 
 
 @DBOS.step()
 def notification(key: str, number: int) -> None:
     """Tell the customer."""
-    effect("notification", key, number)
+    ledger.write("notification", key, number)
 
 
 @DBOS.workflow()
@@ -64,28 +54,7 @@ def put(event: Event) -> int:
     return at_ms
 
 
-def effects_of(run: str) -> list[Row]:
-    """Read a run's effects: key, turn, number, step, time."""
-    with ledger.connection() as connection:
-        found: list[Row] = connection.execute(
-            "SELECT key, id, number, step, at_ms FROM effects WHERE key LIKE %s ORDER BY id", (run + "-%",)
-        ).fetchall()
-        return found
-
-
-def count_of(run: str) -> int:
-    """Count a run's effects."""
-    with ledger.connection() as connection:
-        return int(connection.execute("SELECT count(*) FROM effects WHERE key LIKE %s", (run + "-%",)).fetchone()[0])
-
-
 if __name__ == "__main__":
-    ledger.open()
-    with ledger.connection() as connection:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS effects"
-            " (id bigserial PRIMARY KEY, key text, number int, step text, at_ms bigint, UNIQUE (key, number, step))"
-        )
     config: DBOSConfig = {
         "name": "bench",
         "system_database_url": URL,
@@ -95,5 +64,5 @@ if __name__ == "__main__":
     DBOS(config=config)
     DBOS.launch()
     DBOS.register_queue("orders", partition_concurrency=1, polling_interval_sec=POLL_EVERY_S)
-    serve(put, effects_of, count_of, putters=PUTTERS)
+    serve(put, putters=PUTTERS)
     DBOS.destroy()

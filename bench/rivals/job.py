@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from bench.workers import ledger
+
 STEPS = 3
 LOOK_EVERY_S = 0.1
 
@@ -27,12 +29,7 @@ class Event(NamedTuple):
     data: str
 
 
-Row = tuple[str, int, int, str, int]
-
-
-def serve(
-    put: Callable[[Event], int], effects_of: Callable[[str], list[Row]], count_of: Callable[[str], int], *, putters: int
-) -> None:
+def serve(put: Callable[[Event], int], *, putters: int) -> None:
     """Answer runs until standard input ends."""
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
@@ -40,12 +37,12 @@ def serve(
         events = [Event(*one) for one in job["events"]]
         put_at_ms = _put_all(put, events, putters)
         deadline_s = time.monotonic() + job["limit_s"]
-        while (missing := len(events) * STEPS - count_of(job["run"])) and time.monotonic() < deadline_s:
+        while (missing := len(events) * STEPS - ledger.count_of(job["run"])) and time.monotonic() < deadline_s:
             time.sleep(LOOK_EVERY_S)
         if missing:
             answer: object = {"error": f"{missing} effects are missing after {job['limit_s']:.0f} s"}
         else:
-            answer = {"put_at_ms": put_at_ms, "effects": effects_of(job["run"])}
+            answer = {"put_at_ms": put_at_ms, "effects": ledger.effects_of(job["run"])}
         print(json.dumps(answer), flush=True)
 
 

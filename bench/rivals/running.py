@@ -22,7 +22,7 @@ from bench.cpu import cpu_s
 from bench.errors import BenchError, TooSlow
 from bench.order import Effect
 from bench.rivals import install
-from bench.workload import BenchEvent
+from bench.workload import BenchEvent, run_of
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 UP_WITHIN_S: Final = 60.0
@@ -41,7 +41,7 @@ class Rival:
         """Hand a run to the app. Raises TooSlow."""
         before_s = cpu_s(self.pids)
         rows = [(event.key, event.number, event.id, event.data.decode()) for event in events]
-        answer = self._ask({"run": events[0].key.rpartition("-")[0], "limit_s": limit_s, "events": rows})
+        answer = self._ask({"run": run_of(events), "limit_s": limit_s, "events": rows})
         if "error" in answer:
             raise TooSlow(f"{self.name}: {answer['error']}")
         used_s = cpu_s(self.pids) - before_s
@@ -74,7 +74,6 @@ def restate(folder: Path) -> Iterator[Rival]:
     with ExitStack() as running:
         data = _scratch(running)
         ingress, admin, node, service = (free_port() for _ in range(4))
-        ledger = str(data / "ledger.sqlite")
         settings = {
             "RESTATE_BASE_DIR": str(data / "restate"),
             "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{ingress}",
@@ -86,13 +85,11 @@ def restate(folder: Path) -> Iterator[Rival]:
         }
         server = running.enter_context(_process([str(program)], folder / "restate.log", settings))
         handlers = running.enter_context(
-            _process(
-                _module(python, "bench.rivals.restate_app", "serve", str(service), ledger), folder / "restate-app.log"
-            )
+            _process(_module(python, "bench.rivals.restate_app", "serve", str(service)), folder / "restate-app.log")
         )
         _until(lambda: _answers(f"http://127.0.0.1:{admin}/health"), "the Restate server")
         _until(lambda: _register(admin, service), "the registration of Restate's service")
-        arguments = ("put", f"127.0.0.1:{ingress}", ledger)
+        arguments = ("put", f"127.0.0.1:{ingress}")
         app = running.enter_context(
             _app(python, "bench.rivals.restate_app", *arguments, log=folder / "restate-put.log")
         )
