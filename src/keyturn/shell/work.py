@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
@@ -32,9 +32,11 @@ WorkerFunction = Callable[[Event, StepContext], Any]
 
 _TRIES_MAX: Final = 12
 
-_BINDING_WAITS_S: Final = (0.015, 0.03, 0.06, 0.12)
-"""Before each read of a task that leaves the binding to another; after the last it binds the attempt itself. A read and
-a write take DynamoDB some ten milliseconds."""
+_BINDING_WAIT_S: Final = 0.015
+"""Before the first read of a task that leaves the binding to another, which begins about now with a read and a write.
+What a read took here the last time is added, for a table that is slow; each wait is twice the one before."""
+_BINDING_LOOKS: Final = 4
+"""After the last the task binds the attempt itself."""
 
 _BEAT_SHARE: Final = 0.1
 """Part of a run's time in which one heartbeat is enough."""
@@ -47,6 +49,14 @@ _T = TypeVar("_T")
 _MESSAGE_CHARACTERS_MAX: Final = 200
 
 
+@dataclass(slots=True)
+class Pace:
+    """How quick the table answers this process."""
+
+    read_ms: int = 0
+    """What the last read of a key's state and results took."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workbench:
     """What a worker works with."""
@@ -56,6 +66,7 @@ class Workbench:
     steps: StepStore
     payloads: PayloadStore
     process: Process
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def clock(self) -> Clock:
@@ -139,13 +150,23 @@ def _load(
     sought = Sought(
         header.key, task.step, task.positions, header.generations, header.is_forward, may_overlap=header.may_overlap
     )
-    found = None
-    for wait_s in () if task.binds else _BINDING_WAITS_S:
+    if task.binds:
+        return _look(bench, sought)
+    wait_s = _BINDING_WAIT_S + bench.pace.read_ms / 1000
+    for _ in range(_BINDING_LOOKS):
         bench.process.sleep(wait_s)
-        found = bench.steps.load(sought)
+        found = _look(bench, sought)
         if permitted(found[0]) is not Permission.AFTER_BINDING:
             break
-    return found or bench.steps.load(sought)
+        wait_s *= 2
+    return found
+
+
+def _look(bench: Workbench, sought: Sought) -> tuple[KeyState, Mapping[Position, Any]]:
+    began_at_ms = bench.clock()
+    found = bench.steps.load(sought)
+    bench.pace.read_ms = max(0, bench.clock() - began_at_ms)
+    return found
 
 
 def _while_others_change(act: Callable[[KeyState], _T], state: KeyState) -> _T:
