@@ -35,6 +35,8 @@ _TRIES_MAX: Final = 12
 _BINDING_WAIT_S: Final = 0.015
 """Before the first read of a task that leaves the binding to another, which begins about now with a read and a write.
 What a read took here the last time is added, for a table that is slow; each wait is twice the one before."""
+_READ_MS_MAX: Final = 50
+"""Of what is added: all four waits are below a second then, even when the last read was tried several times."""
 _BINDING_LOOKS: Final = 4
 """After the last the task binds the attempt itself."""
 
@@ -152,7 +154,7 @@ def _load(
     )
     if task.binds:
         return _look(bench, sought)
-    wait_s = _BINDING_WAIT_S + bench.pace.read_ms / 1000
+    wait_s = _BINDING_WAIT_S + min(bench.pace.read_ms, _READ_MS_MAX) / 1000
     for _ in range(_BINDING_LOOKS):
         bench.process.sleep(wait_s)
         found = _look(bench, sought)
