@@ -51,6 +51,7 @@ def read_logs_at_once(worker_class: Any) -> None:
             worker.is_reading = False
         if rest:
             worker._stderr_queue.put(rest.decode(errors="replace"))
+        worker.is_reading = False
 
     def drain(worker: Any, *_limits: float, **_named_limits: float) -> str:
         """Return what was logged until now."""

@@ -1,7 +1,7 @@
 """Unpacks each layer once for all of MiniStack's function processes, instead of once for each of them.
 
 The first process that imports a module leaves its byte code beside it, so later ones needn't compile it either: half of
-the time that a new process takes. As on AWS, no function has reason to write into a layer.
+the time that a fork's imports take. As on AWS, no function has reason to write into a layer.
 """
 
 from __future__ import annotations

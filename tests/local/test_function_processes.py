@@ -116,6 +116,13 @@ def test_a_failed_function_says_why(worker: Any) -> None:
     assert ask(worker, "end")["status"] == "error"
 
 
+@pytest.mark.parametrize("how", ["fail", "end"])
+def test_a_process_that_ended_leaves_nothing_to_wait_for(worker: Any, how: str) -> None:
+    """The next one's invocations would wait for lines of it that never come, each until the limit."""
+    ask(worker, how)
+    assert not worker.is_reading
+
+
 def test_a_layer_is_unpacked_once_for_all_processes(worker: Any) -> None:
     """Whatever ends in between; its byte code stays."""
     places = {ask(worker, "who")["result"]["layer"]}
