@@ -5,6 +5,9 @@ python -m tools.draining --check   # exit code 1 when one is not what its source
 
 Two files for one workflow, since a Standard workflow pays for each transition, and Step Functions refuses states that
 nothing leads to. NAME.asl.json is the one to edit.
+
+The source's fan-out makes the execution's id. Here a state in front of it does, since the id holds for all runs that
+the execution goes on with: each but the first is bound to it when it is claimed.
 """
 
 import copy
@@ -20,8 +23,36 @@ from tools.lint_statemachines.stack import stack_from_template
 ROOT: Final = Path(__file__).resolve().parents[1]
 DERIVED: Final = ".draining.asl.json"
 
+_BEGIN: Final = "Begin"
 _MORE: Final = "More"
 _DONE: Final = "Done"
+
+BEGIN_PARAMETERS: Final = {
+    "run.$": "$.run",
+    "events.$": "$.events",
+    "execution_id.$": "States.UUID()",
+    "seen": None,
+}
+"""What an execution makes of its input: a run, and what the sequencer's answer brings besides with each further one."""
+
+TOLD: Final = {
+    "id.$": "$.execution_id",
+    "name.$": "$$.Execution.Name",
+    "started_at.$": "$$.Execution.StartTime",
+    "timeout_s": EXPRESS_EXECUTION_S_MAX,
+}
+"""What it tells the sequencer of itself."""
+
+
+def choices(fan_out: str) -> list[dict[str, Any]]:
+    """Lead back while the answer brings a run: to the fan-out if that is bound to this execution.
+
+    If it isn't, the sequencer is of a version before that, as in the middle of a deploy.
+    """
+    return [
+        {"Variable": "$.execution_id", "IsPresent": True, "Next": fan_out},
+        {"Variable": "$.run", "IsPresent": True, "Next": _BEGIN},
+    ]
 
 
 def draining(definition: Scope, source: str) -> dict[str, Any]:
@@ -29,18 +60,18 @@ def draining(definition: Scope, source: str) -> dict[str, Any]:
     derived: dict[str, Any] = copy.deepcopy(dict(definition))
     derived["Comment"] = f"{definition['Comment']} Drains its key. Written by tools/draining.py from {source}."
     derived["TimeoutSeconds"] = EXPRESS_EXECUTION_S_MAX
+    fan_out = definition["StartAt"]
+    begin = {"Type": "Pass", "Parameters": BEGIN_PARAMETERS, "Next": fan_out}
+    derived["StartAt"], derived["States"] = _BEGIN, {_BEGIN: begin} | derived["States"]
+    derived["States"][fan_out]["Parameters"]["execution_id.$"] = "$.execution_id"
     for state in derived["States"].values():
         if is_sequencer(state):
-            state["Parameters"]["Payload"]["execution"] = {
-                "name.$": "$$.Execution.Name",
-                "started_at.$": "$$.Execution.StartTime",
-                "timeout_s": EXPRESS_EXECUTION_S_MAX,
-            }
+            state["Parameters"]["Payload"] |= {"seen.$": "$.seen", "execution": TOLD}
             del state["End"]
             state["Next"] = _MORE
     derived["States"][_MORE] = {
         "Type": "Choice",
-        "Choices": [{"Variable": "$.run", "IsPresent": True, "Next": definition["StartAt"]}],
+        "Choices": choices(fan_out),
         "Default": _DONE,
     }
     derived["States"][_DONE] = {"Type": "Succeed"}

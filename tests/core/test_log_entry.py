@@ -161,6 +161,14 @@ def test_an_executions_input_says_how_long_a_heartbeat_may_ask_for() -> None:
     assert header_of(KeyState("k"), replace(run, started_at_ms=5, deadline_ms=20_005), by).run_timeout_ms == 20_000
 
 
+def test_an_executions_input_says_whether_a_worker_has_to_bind_the_attempt() -> None:
+    """Not where it belongs to the execution from its claim on. A start says nothing of it, as it always did."""
+    run, by = run_of([entry(1)], routes())
+    assert header_of(KeyState("k"), replace(run, execution_id="x"), by).is_bound
+    assert not header_of(KeyState("k"), run, by).is_bound
+    assert "bound" not in json.loads(execution_input(KeyState("k"), run, [entry(1)], by))["run"]
+
+
 def test_an_input_that_the_version_before_wrote_is_read() -> None:
     """It is in flight while a deploy goes on: one generation counts, and no heartbeat extends it."""
     run, by = run_of([entry(1)], routes())

@@ -1,5 +1,7 @@
 """The six invariants of the design, after every step of random interleavings with lost answers, zombies and crashes."""
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -169,6 +171,7 @@ class Protocol(RuleBasedStateMachine):
         permanent=chance,
         has_slot=mostly,
         skew=skews,
+        drains=chance,
     )
     def an_execution_reports(
         self,
@@ -178,11 +181,18 @@ class Protocol(RuleBasedStateMachine):
         permanent: bool,
         has_slot: bool,
         skew: int,
+        drains: bool,
     ) -> None:
         """Also of one that has reported before: the sequencer is called twice now and then."""
         execution = data.draw(st.sampled_from(self.world.executions))
         self.report(
-            execution, failure=failure, permanent=permanent, has_slot=has_slot, loses_actions=loses_actions, skew=skew
+            execution,
+            failure=failure,
+            permanent=permanent,
+            has_slot=has_slot,
+            loses_actions=loses_actions,
+            skew=skew,
+            drains=drains,
         )
 
     def report(
@@ -194,6 +204,7 @@ class Protocol(RuleBasedStateMachine):
         has_slot: bool,
         loses_actions: bool,
         skew: int,
+        drains: bool = True,
     ) -> None:
         world = self.world
         if not execution.has_begun and failure is None:
@@ -206,7 +217,8 @@ class Protocol(RuleBasedStateMachine):
         following = None
         if state.phase is Phase.RUNNING and state.run is not None and state.fence == execution.fence:
             following = world.next_after(state, state.run.slice, has_slot=has_slot)
-        finish = ask.Finish(execution.fence, execution.execution_id, ending, world.route, following)
+        told = execution.draining if drains and execution.run.kind is Kind.EXPRESS else None
+        finish = ask.Finish(execution.fence, execution.execution_id, ending, world.route, following, execution=told)
         world.apply(execution.key, finish, loses_actions=loses_actions, skew_ms=skew)
         execution.has_finished = True
 
@@ -222,8 +234,9 @@ class Protocol(RuleBasedStateMachine):
         if state.run.kind is Kind.EXPRESS:
             name = state.run.execution_name
             header = self.world.header_of(key, state.run)
+            strangers += [twin(one) for one in strangers if one.fence == state.fence - 1][-1:]
             strangers.append(Execution(key, state.run, header, f"{name}/twin"))
-        for stranger in strangers[-2:]:
+        for stranger in strangers[-3:]:
             failed = ask.Outcome.FAILED
             self.report(stranger, failure=failed, permanent=permanent, has_slot=True, loses_actions=False, skew=0)
             is_told_apart = stranger.fence < state.fence or state.run.execution_id is not None
@@ -367,6 +380,11 @@ class Protocol(RuleBasedStateMachine):
                 return
             world.now_ms += 1_000
         raise AssertionError(f"keys never settled: {[held.state for held in world.keys.values()]}")
+
+
+def twin(execution: Execution) -> Execution:
+    """Return what a doubled start of an execution made besides, of which no worker has begun."""
+    return replace(execution, execution_id=f"{execution.execution_id}/twin", effects=[], has_begun=False)
 
 
 def stretches(places: list[Position], planned: set[Position]) -> tuple[Span, ...]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from keyturn.core import commands as ask
-from keyturn.core.actions import Action, DivertPending, RecordDeadLetter, StartRun
+from keyturn.core.actions import Action, DivertPending, GoOnWith, RecordDeadLetter, StartRun
+from keyturn.core.draining import RESERVE_MS, DrainingExecution
 from keyturn.core.log_entry import execution_input
 from keyturn.core.positions import Position, position
 from keyturn.core.protocol import Rules, Transition, transition
@@ -33,6 +34,8 @@ from keyturn.errors import CannotOperate
 
 WORKER_TIMEOUT_MS = 3_000
 RUN_TIMEOUT_MS = 20_000
+DRAINING_MS = 2 * RUN_TIMEOUT_MS + RESERVE_MS
+"""How long an execution lasts that may go on with further runs."""
 RULES = Rules(clock_margin_ms=1_000)
 SKEW_MS = 400
 """Half the margin less a bit: how far the clock of any function may be off, either way."""
@@ -76,12 +79,14 @@ class Effect:
 
 @dataclass
 class Execution:
-    """One execution of a run; an Express start that was repeated makes two of them."""
+    """One execution of a run; an Express start that was repeated makes two of them. One that goes on with another run
+    is another value, of the same id."""
 
     key: str
     run: Run
     header: RunHeader
     execution_id: str
+    began_at_ms: int = 0
     effects: list[Effect] = field(default_factory=list)
     has_begun: bool = False
     has_finished: bool = False
@@ -90,6 +95,12 @@ class Execution:
     def fence(self) -> int:
         """The fence of its attempt."""
         return self.header.fence
+
+    @property
+    def draining(self) -> DrainingExecution:
+        """What it tells of itself."""
+        header, ends_by_ms = self.header, self.began_at_ms + DRAINING_MS
+        return DrainingExecution(self.execution_id, "name", header.machine, header.release, ends_by_ms)
 
 
 @dataclass(frozen=True)
@@ -164,11 +175,26 @@ class World:
             self._check_start(loaded, command, decided.state, self.now_ms + skew_ms)
             held.state = replace(decided.state, version=loaded.version + 1)
             self._note(held, loaded, command, decided)
+        self._check_hand_over(command, decided)
         assert violations(held.state) == [], (command, held.state)
         if not loses_actions:
             for action in decided.actions:
                 self.carry_out(key, action)
         return decided
+
+    def _check_hand_over(self, command: ask.Command, decided: Transition) -> None:
+        """A bound run is only ever handed to the execution that it is bound to, and only a run of nobody is started."""
+        for action in decided.actions:
+            if isinstance(action, StartRun):
+                assert action.run.execution_id is None, f"{command} started a run that is bound"
+            if isinstance(action, GoOnWith):
+                assert isinstance(command, ask.Finish), f"{command} handed a run over"
+                assert command.execution is not None, f"{command} handed a run to an execution that can't go on"
+                ids = {action.run.execution_id, action.execution.id, command.execution.id, command.execution_id}
+                assert len(ids) == 1, f"{command} handed a run over that isn't its own: {action}"
+                assert action.run == decided.state.run, f"{command} handed a run over that isn't the key's"
+                is_claimed_now = decided.refusal is None
+                assert not is_claimed_now or action.run.deadline_ms + RESERVE_MS <= action.execution.ends_by_ms
 
     def _check_start(self, loaded: KeyState, command: ask.Command, decided: KeyState, now_ms: int) -> None:
         """A run is claimed only where nothing forbids it: no hold, no time to come."""
@@ -303,6 +329,8 @@ class World:
         """Carry an action out, as the shell would."""
         if isinstance(action, StartRun):
             self.start(key, action.run)
+        elif isinstance(action, GoOnWith):
+            self.go_on(key, action.run)
         elif isinstance(action, DivertPending):
             self.divert(key)
 
@@ -311,7 +339,15 @@ class World:
         same = [e for e in self.executions if e.key == key and e.run.execution_name == run.execution_name]
         if same and run.kind is Kind.STANDARD:
             return
-        self.executions.append(Execution(key, run, self.header_of(key, run), f"{run.execution_name}/{len(same)}"))
+        execution_id = f"{run.execution_name}/{len(same)}"
+        self.executions.append(Execution(key, run, self.header_of(key, run), execution_id, self.now_ms))
+
+    def go_on(self, key: str, run: Run) -> None:
+        """Let an execution go on with a run. An answer that comes again finds it there, and is heard by nobody."""
+        rounds = [e for e in self.executions if e.key == key and e.execution_id == run.execution_id]
+        header = self.header_of(key, run)
+        if header.fence > max(one.fence for one in rounds):
+            self.executions.append(Execution(key, run, header, rounds[0].execution_id, rounds[0].began_at_ms))
 
     def header_of(self, key: str, run: Run) -> RunHeader:
         """Return what an execution that is started now is told of its run."""

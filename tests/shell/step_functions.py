@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from keyturn.core.state import Clock
+from keyturn.limits import EXPRESS_EXECUTION_S_MAX
 from tests.guard.limits import check
 
 DEFINITION = json.dumps(
@@ -48,7 +51,12 @@ class Execution:
     answers: dict[str, Any] = field(default_factory=dict)
     """By step; a step that isn't here has not run yet."""
     sequenced: int = 0
-    """Times that its last state was tried."""
+    """Times that the last state of its run was tried."""
+    began_ms: int = 0
+    seen: Any = None
+    """The key's state, as it came with the run that it went on with."""
+    passed: list[dict[str, Any]] = field(default_factory=list)
+    """The headers of the runs that it went on from."""
 
     @property
     def is_standard(self) -> bool:
@@ -56,9 +64,34 @@ class Execution:
         return self.machine.endswith("-standard")
 
     @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The headers of all runs that it was at."""
+        return [*self.passed, self.input["run"]]
+
+    @property
     def execution_id(self) -> str:
-        """What States.UUID() gave its fan-out."""
+        """What States.UUID() gave it."""
         return f"uuid-{self.number}"
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What it passes to the sequencer: an Express one tells of itself, since it goes on if the answer says so."""
+        report = {"run": self.input["run"], "steps": list(self.answers.values())}
+        if not self.machine.endswith("-express"):
+            return report
+        began = datetime.fromtimestamp(self.began_ms / 1_000, UTC).isoformat()
+        told = {"id": self.execution_id, "name": self.name, "started_at": began, "timeout_s": EXPRESS_EXECUTION_S_MAX}
+        return report | {"seen": self.seen, "execution": told}
+
+    def go_on(self, answer: dict[str, Any]) -> None:
+        """Take what the sequencer answered: the next run, or nothing more to do."""
+        if "run" not in answer:
+            self.status = "SUCCEEDED"
+            return
+        assert answer["execution_id"] == self.execution_id
+        self.passed.append(self.input["run"])
+        self.input, self.seen = {"run": answer["run"], "events": answer["events"]}, answer["seen"]
+        self.answers, self.sequenced = {}, 0
 
     @property
     def key(self) -> str:
@@ -71,6 +104,7 @@ class StepFunctions:
     """The calls that Keyturn makes of it."""
 
     machines: frozenset[str]
+    clock: Clock = lambda: 0
     executions: list[Execution] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
     """How many versions of a machine were published."""
@@ -89,7 +123,8 @@ class StepFunctions:
             if same[0].status == "RUNNING" and same[0].input == document:
                 return {}
             raise _error("ExecutionAlreadyExists", "Execution Already Exists")
-        self.executions.append(Execution(machine, call["name"], document, len(self.executions), version))
+        began_ms, number = self.clock(), len(self.executions)
+        self.executions.append(Execution(machine, call["name"], document, number, version, began_ms=began_ms))
         return {}
 
     def describe_state_machine(self, **call: Any) -> dict[str, Any]:

@@ -1,27 +1,31 @@
-"""The sequencer's answer brings the key's next run to the execution that can go on with it."""
+"""The sequencer's answer brings the key's next run to the execution that can go on with it, and bound to it already."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from dataclasses import replace
 from typing import Any
 
-from keyturn.core.state import Phase
+import pytest
+
+from keyturn.core.state import KeyState, Phase
 from keyturn.shell import draining
 from keyturn.shell.sequence import sequence
+from keyturn.shell.watch import expire, wake
+from tests.shell.faults import Fault
 from tests.shell.step_functions import Execution
 from tests.shell.world import STEPS, World
 
+TOO_LATE_MS = 266_000
+"""An execution that began so long ago has no time for another run: 300 s less the run's 20 s and a reserve."""
 
-def done(world: World, execution: Execution, *, began_ms: int | None = None) -> dict[str, Any]:
-    """Run an execution's workers; return what it passes to the sequencer as a draining definition does."""
+
+def done(world: World, execution: Execution) -> dict[str, Any]:
+    """Run an execution's workers; return what it passes to the sequencer."""
     for step in STEPS:
         world.step(execution, step)
-    began = datetime.fromtimestamp((world.now_ms if began_ms is None else began_ms) / 1_000, UTC)
-    return {
-        "run": execution.input["run"],
-        "steps": list(execution.answers.values()),
-        "execution": {"name": execution.name, "started_at": began.isoformat(), "timeout_s": 300},
-    }
+    payload: dict[str, Any] = json.loads(json.dumps(execution.payload))
+    return payload
 
 
 def two_events(world: World, first: str = "express", second: str = "express", **data: Any) -> Execution:
@@ -33,68 +37,136 @@ def two_events(world: World, first: str = "express", second: str = "express", **
     return execution
 
 
-def next_round(answer: dict[str, Any]) -> Execution:
-    """Let the execution go round: its next fan-out has an id of its own."""
-    return Execution("order-express", "n", {"run": answer["run"], "events": answer["events"]}, 1_000)
+def state_of(world: World) -> KeyState:
+    """Return the key's state."""
+    return world.platform.keys.load("k")
 
 
-def test_the_next_run_comes_with_the_answer_and_is_not_started() -> None:
-    """The same input that its own execution would get, and one execution for both."""
+def test_the_next_run_comes_with_the_answer_bound_and_is_not_started() -> None:
+    """The same input that its own execution would get, and one execution of one id for both."""
     world = World()
     execution = two_events(world)
     answer = sequence(world.platform, done(world, execution))
-    state = world.platform.keys.load("k")
+    state = state_of(world)
+    assert state.run is not None
     assert answer["outcome"] == "succeeded"
     assert answer["run"]["fence"] == state.fence == 2
     assert [event["event"]["id"] for event in answer["events"]] == ["e-2"]
-    assert state.is_unstarted
+    assert answer["execution_id"] == state.run.execution_id == execution.execution_id
     assert len(world.states.executions) == 1
 
-    answer = sequence(world.platform, done(world, next_round(answer)))
+    execution.go_on(answer)
+    answer = sequence(world.platform, done(world, execution))
     assert answer == {"outcome": "succeeded", "refusal": None}
-    assert world.platform.keys.load("k").phase is Phase.IDLE
+    assert state_of(world).phase is Phase.IDLE
     assert len(world.states.executions) == 1
+
+
+def test_a_run_that_comes_bound_is_written_once_and_waits_for_nobody() -> None:
+    """No worker binds it, waits or looks twice; the sequencer begins from the state that came with it."""
+    world = World()
+    execution = two_events(world)
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    execution.input |= {"binds": False}
+    waits_s: list[float] = []
+    world.bench = replace(world.bench, process=replace(world.bench.process, sleep=waits_s.append))
+    made = world.faults.made.copy()
+    assert sequence(world.platform, done(world, execution))["refusal"] is None
+    assert world.faults.made - made == {"query": len(STEPS), "put_item": len(STEPS) + 1}
+    assert waits_s == []
 
 
 def test_an_answer_that_was_lost_comes_again() -> None:
-    """The task's retry is refused as superseded, and brings the claimed run that nobody has begun."""
+    """The task's retry is refused as superseded, and brings the run that was claimed for its execution."""
     world = World()
     payload = done(world, two_events(world))
     first = sequence(world.platform, payload)
     again = sequence(world.platform, payload)
-    assert (again["refusal"], again["run"], again["events"]) == ("superseded", first["run"], first["events"])
+    assert again == first | {"refusal": "superseded"}
     assert len(world.states.executions) == 1
 
 
-def test_a_run_that_another_execution_began_is_not_handed_over() -> None:
-    """Somebody found it unbegun and started it: the retry of the answer that was lost ends its execution."""
+def test_an_answer_that_was_lost_comes_again_whatever_time_is_left() -> None:
+    """That was looked at when the run was claimed; nobody else may do it."""
     world = World()
     payload = done(world, two_events(world))
-    lost = sequence(world.platform, payload)
-    other = Execution("order-express", "other", {"run": lost["run"], "events": lost["events"]}, 999)
-    world.step(other, "inventory")
-    assert "run" not in sequence(world.platform, payload)
+    sequence(world.platform, payload)
+    payload["execution"]["timeout_s"] = 1
+    assert "run" in sequence(world.platform, payload)
+    assert len(world.states.executions) == 1
 
 
-def test_of_two_that_go_on_with_a_run_one_works() -> None:
-    """The binding decides; the other's workers are refused, it reports nothing and ends."""
+@pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, Fault.DIES_AFTER, Fault.LOSES_ANSWER])
+def test_a_call_that_died_at_its_write_is_made_good_by_the_next_one(fault: Fault) -> None:
+    """Whether the write has landed or not, the execution goes on."""
     world = World()
-    answer = sequence(world.platform, done(world, two_events(world)))
-    goes_on = next_round(answer)
-    started = Execution("order-express", "started", goes_on.input, 999)
-    world.step(started, "inventory")
-    refused = sequence(world.platform, done(world, goes_on))
-    assert refused == {"outcome": "refused"}
-    assert sequence(world.platform, done(world, started))["outcome"] == "succeeded"
-    assert [effect.event_id for effect in world.effects] == ["e-1"] * 2 + ["e-2"] * 2
+    execution = two_events(world)
+    done(world, execution)
+    world.faults.arm(2, fault)
+    world.finish(execution)
+    assert (world.faults.struck, len(execution.runs)) == ("put_item", 1)
+    world.faults.arm(None)
+    world.finish(execution)
+    assert len(execution.runs) == 2
+    world.settle()
+    world.check()
+    assert len(world.states.executions) == 1
+
+
+def test_nobody_else_starts_a_run_that_is_bound() -> None:
+    """Neither a redelivery nor the watchdog, woken for the key or not; nor is it handed to a twin."""
+    world = World()
+    execution = two_events(world)
+    payload = done(world, execution)
+    lost = sequence(world.platform, payload)
+    world.checkpoint = 0
+    assert world.deliver()
+    wake(world.platform, "k")
+    world.watch()
+    twin = payload | {"execution": payload["execution"] | {"id": "twin"}}
+    assert "run" not in sequence(world.platform, twin)
+    reported = [answer | {"execution_id": "twin"} for answer in payload["steps"]]
+    assert "run" not in sequence(world.platform, twin | {"steps": reported})
+    assert len(world.states.executions) == 1
+    assert sequence(world.platform, payload)["run"] == lost["run"]
+
+
+def test_a_run_whose_execution_died_is_found_at_its_deadline_and_started() -> None:
+    """That is a failed attempt, though no worker began: nobody can tell."""
+    world = World()
+    execution = two_events(world)
+    sequence(world.platform, done(world, execution))
+    world.fail(execution)
+    state = state_of(world)
+    assert state.run is not None
+    world.now_ms = state.run.deadline_ms
+    expire(world.platform, state)
+    (record,) = world.items("key#k", "attempt#")
+    assert (record["outcome"], record["reason"]) == ("failed", "hung")
+    world.settle()
+    world.check()
+    assert len(world.states.executions) == 2
 
 
 def test_too_little_time_left_leads_to_a_start() -> None:
     """300 s less the run's 20 s and a reserve."""
     world = World()
     execution = two_events(world)
-    answer = sequence(world.platform, done(world, execution, began_ms=world.now_ms - 266_000))
+    execution.began_ms -= TOO_LATE_MS
+    answer = sequence(world.platform, done(world, execution))
     assert "run" not in answer
+    assert state_of(world).is_unstarted
+    assert len(world.states.executions) == 2
+
+
+def test_an_execution_of_an_earlier_definition_is_followed_by_a_start() -> None:
+    """It makes an id in each round, so it tells none: a run can't be bound to it beforehand."""
+    world = World()
+    payload = done(world, two_events(world))
+    del payload["execution"]["id"]
+    answer = sequence(world.platform, payload)
+    assert "run" not in answer
+    assert state_of(world).is_unstarted
     assert len(world.states.executions) == 2
 
 
@@ -103,15 +175,17 @@ def test_a_run_of_another_kind_is_started() -> None:
     world = World()
     answer = sequence(world.platform, done(world, two_events(world, second="standard")))
     assert "run" not in answer
+    assert state_of(world).is_unstarted
     assert [one.machine for one in world.states.executions] == ["order-express", "order-standard"]
 
 
-def test_a_large_run_is_started(monkeypatch: Any) -> None:
-    """Its events, with what workers answer, must fit into an execution's state."""
+def test_a_large_run_is_claimed_for_nobody_and_started(monkeypatch: Any) -> None:
+    """Its events, with what workers answer, must fit into an execution's state; what stands there is ASCII only."""
     world = World()
-    monkeypatch.setattr(draining, "HANDED_OVER_BYTES_MAX", 10_000)
+    monkeypatch.setattr(draining, "HANDED_OVER_BYTES_MAX", 27_000)
     answer = sequence(world.platform, done(world, two_events(world, text="é" * 2_000)))
     assert "run" not in answer
+    assert state_of(world).is_unstarted
     assert len(world.states.executions) == 2
 
 
@@ -131,8 +205,31 @@ def test_a_failed_attempt_tells_in_which_execution_it_ran() -> None:
     """Its own name was never started; logs have that of the execution that went on."""
     world = World()
     execution = two_events(world, inventory="permanent")
-    answer = sequence(world.platform, done(world, execution))
-    assert sequence(world.platform, done(world, next_round(answer)))["outcome"] == "failed"
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    assert sequence(world.platform, done(world, execution))["outcome"] == "failed"
     (record,) = (item for item in world.items() if item["sk"].startswith("attempt#"))
-    assert record["ran_in"] == "n"
-    assert record["execution_name"] != "n"
+    assert record["ran_in"] == execution.name
+    assert record["execution_name"] != execution.name
+
+
+@pytest.mark.parametrize("seen", [None, 7, "state", [], {}, {"phase": "running"}, {"phase": 5, "version": "x"}])
+def test_a_state_that_came_with_the_run_and_is_none_is_read_instead(seen: object) -> None:
+    """Whatever a workflow's author makes of it on its way."""
+    world = World()
+    execution = two_events(world)
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    assert sequence(world.platform, done(world, execution) | {"seen": seen})["refusal"] is None
+    assert state_of(world).phase is Phase.IDLE
+
+
+def test_a_state_that_came_with_an_earlier_run_is_not_believed() -> None:
+    """It isn't of this attempt."""
+    world = World()
+    execution = two_events(world)
+    world.put("k", "express")
+    assert world.deliver()
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    old = execution.seen
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    assert sequence(world.platform, done(world, execution) | {"seen": old})["refusal"] is None
+    assert state_of(world).finished == 3

@@ -238,7 +238,7 @@ class World:
         self.faults = Faults(self.tick)
         self.function_of: Callable[[Execution, int], Callable[[Event, StepContext], Any]] = self._function
         machines = {f"order-{kind}" for kind in Kind} | {REPLAY}
-        self.states = StepFunctions(frozenset(machines))
+        self.states = StepFunctions(frozenset(machines), lambda: self.now_ms)
         self.settings = replace(SETTINGS, **settings)
         self._make_resources()
         process = Process(clock=lambda: self.now_ms, sleep=self.pass_time, chance=random.Random(0))  # noqa: S311 - no secret
@@ -387,14 +387,14 @@ class World:
         return function
 
     def finish(self, execution: Execution) -> None:
-        """Run the last state of an execution, tried twice at most; then the execution ends."""
+        """Run the last state of an execution, tried twice at most; then it goes on with another run, or ends."""
         if execution.sequenced == 0:
             self._give_id(execution)
-        payload = {"run": execution.input["run"], "steps": list(execution.answers.values())}
+        payload = execution.payload
         execution.sequenced += 1
-        done = self._call(lambda: sequence(self.platform, payload))
+        done = self._call(lambda: json.loads(json.dumps(sequence(self.platform, payload))))
         if done is not None:
-            execution.status = "SUCCEEDED"
+            execution.go_on(done)
         elif execution.sequenced == 2:
             self.fail(execution)
 
@@ -407,11 +407,12 @@ class World:
         execution.status = status
 
     def run(self, execution: Execution) -> None:
-        """Run an execution from where it is to its end."""
+        """Run an execution from where it is to the end of its run."""
         for step in self.steps:
             if step not in execution.answers:
                 self.step(execution, step)
-        while execution.status == "RUNNING":
+        runs = len(execution.runs)
+        while execution.status == "RUNNING" and len(execution.runs) == runs:
             self.finish(execution)
 
     # The watchdog

@@ -259,6 +259,22 @@ def _by_its_own_machine(simulation: Simulation) -> Iterator[str]:
                 )
 
 
+def _handed_to_its_own(simulation: Simulation) -> Iterator[str]:
+    """An attempt that was claimed for an execution is begun in that one and in no other, and is never started."""
+    claimed = {
+        (key, after.state.fence): after.state.run.execution_id
+        for key, saved in _versions(simulation.history).items()
+        for before, after in pairwise(saved)
+        if after.state.run is not None and after.state.fence != before.state.fence
+    }
+    for execution in simulation.workflows.executions:
+        for number, run in enumerate(execution.runs):
+            owner = claimed.get((run["key"], run["fence"]))
+            is_its_own = owner is not None and owner.startswith(f"execution-{execution.number}-")
+            if (owner is not None or number > 0) and not is_its_own:
+                yield f"own run: {execution.name} began attempt {run['fence']} of key {run['key']}, claimed for {owner}"
+
+
 def _never_cut_off(simulation: Simulation) -> Iterator[str]:
     """An execution goes on with a run only if it lasts that long."""
     for execution in simulation.workflows.executions:
@@ -279,6 +295,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _late_is_late,
     _on_one_release,
     _by_its_own_machine,
+    _handed_to_its_own,
     _never_cut_off,
     _states,
     _drained,

@@ -75,13 +75,18 @@ class Execution:
     input: dict[str, Any]
     status: str = "RUNNING"
     is_dead: bool = False
-    execution_id: str = ""
-    """Of the fan-out that it is at."""
+    ids: int = 0
+    """Ids that it has made: one, but for each run that an older sequencer hands over."""
     at: dict[str, Any] = field(default_factory=dict)
-    """The input of the run that it is at."""
+    """The state of the run that it is at: the run, its events, the execution's id."""
     began_ms: int = 0
     runs: list[dict[str, Any]] = field(default_factory=list)
     """The headers of all runs that it was at."""
+
+    @property
+    def execution_id(self) -> str:
+        """What it passes to workers and sequencer as its own."""
+        return str(self.at["execution_id"]) if self.at else ""
 
     @property
     def is_standard(self) -> bool:
@@ -204,16 +209,22 @@ class Workflows:
     def _run(self, execution: Execution) -> None:
         document = execution.input
         while "run" in document:
-            document = self._round(execution, document)
+            execution.at = document if "execution_id" in document else self._begun(execution, document)
+            document = self._round(execution)
         self._end(execution, "SUCCEEDED")
 
-    def _round(self, execution: Execution, document: dict[str, Any]) -> dict[str, Any]:
+    def _begun(self, execution: Execution, document: dict[str, Any]) -> dict[str, Any]:
+        """Make an id for the execution, as the first state does."""
+        execution.ids += 1
+        execution_id = f"execution-{execution.number}-{execution.ids}"
+        return {"run": document["run"], "events": document["events"], "execution_id": execution_id, "seen": None}
+
+    def _round(self, execution: Execution) -> dict[str, Any]:
         """Do one run; return the sequencer's answer, nothing when there is none: the execution has failed then."""
-        execution.at = document
-        execution.runs.append(document["run"])
-        execution.execution_id = f"execution-{execution.number}-{len(execution.runs)}"
+        run = execution.at["run"]
+        execution.runs.append(run)
         answers = self.hub.side_by_side(len(self.steps), lambda step: self._step(execution, step), self.steps)
-        return self._sequence(execution, {"run": document["run"], "steps": answers} | self._about(execution))
+        return self._sequence(execution, {"run": run, "steps": answers} | self._about(execution))
 
     def _nest(self, execution: Execution) -> None:
         """Have the Express machine do the run, and wait; report what it couldn't. If this one ends, that one runs on.
@@ -249,12 +260,18 @@ class Workflows:
         if execution.is_standard:
             return {}
         began = datetime.fromtimestamp(execution.began_ms / 1_000, UTC)
-        told = {"name": execution.name, "started_at": began.isoformat(), "timeout_s": self.times.draining_ms / 1_000}
-        return {"execution": told}
+        told = {
+            "id": execution.execution_id,
+            "name": execution.name,
+            "started_at": began.isoformat(),
+            "timeout_s": self.times.draining_ms / 1_000,
+        }
+        return {"seen": execution.at["seen"], "execution": told}
 
     def _step(self, execution: Execution, step: str) -> dict[str, Any]:
         """Run a branch: its task, with the retries that the state machine grants, and its Catch."""
-        payload = {"step": step, "execution_id": execution.execution_id, **execution.at}
+        passed = {name: execution.at[name] for name in ("run", "events", "execution_id")}
+        payload = {"step": step, **passed}
         tried = [0] * len(RETRIES)
         while True:
             late_ms = self.late_ms(step, execution)

@@ -40,7 +40,7 @@ def _count(folder: Path, state: str, task: dict[str, Any]) -> int:
         calls.seek(0)
         before = [json.loads(line) for line in calls]
         seen: dict[str, Any] = {
-            field: task.get(field) for field in ("steps", "line", "execution_id", "run", "execution")
+            field: task.get(field) for field in ("steps", "line", "execution_id", "run", "execution", "seen")
         }
         seen["run"] = {field: value for field, value in task["run"].items() if field != "script"}
         calls.write(json.dumps(seen) + "\n")

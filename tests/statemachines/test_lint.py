@@ -220,6 +220,22 @@ def does_not_tell_when_it_began(definition: Definition) -> None:
     del definition["States"]["Sequence"]["Parameters"]["Payload"]["execution"]["started_at.$"]
 
 
+def does_not_tell_its_id(definition: Definition) -> None:
+    del definition["States"]["Sequence"]["Parameters"]["Payload"]["execution"]["id.$"]
+
+
+def keeps_the_state_that_came_with_the_run(definition: Definition) -> None:
+    del definition["States"]["Sequence"]["Parameters"]["Payload"]["seen.$"]
+
+
+def begins_a_bound_run_anew(definition: Definition) -> None:
+    definition["States"]["More"]["Choices"][0]["Next"] = "Begin"
+
+
+def does_not_begin_another_run_anew(definition: Definition) -> None:
+    definition["States"]["More"]["Choices"][1]["Next"] = "Work"
+
+
 def tells_a_longer_time_than_it_has(definition: Definition) -> None:
     definition["TimeoutSeconds"] = 200
 
@@ -231,6 +247,10 @@ def tells_a_longer_time_than_it_has(definition: Definition) -> None:
         goes_on_elsewhere,
         ends_in_a_failure,
         does_not_tell_when_it_began,
+        does_not_tell_its_id,
+        keeps_the_state_that_came_with_the_run,
+        begins_a_bound_run_anew,
+        does_not_begin_another_run_anew,
         tells_a_longer_time_than_it_has,
     ],
 )
@@ -239,6 +259,25 @@ def test_only_the_next_run_follows_the_sequencer(drains: Definition, spoil: Call
     spoil(drains)
     found = "\n".join(map(str, check_shape("order.asl.json", drains)))
     assert 'state "Sequence": is followed by something else than the key\'s next run.' in found
+
+
+def begins_without_an_id(definition: Definition) -> None:
+    definition["States"]["Begin"]["Parameters"]["execution_id.$"] = "$.run.key"
+
+
+def makes_an_id_in_each_round(definition: Definition) -> None:
+    definition["States"]["Work"]["Parameters"]["execution_id.$"] = "States.UUID()"
+
+
+def begins_with_the_sequencer(definition: Definition) -> None:
+    definition["States"]["Begin"]["Next"] = "Sequence"
+
+
+@pytest.mark.parametrize("spoil", [begins_without_an_id, makes_an_id_in_each_round, begins_with_the_sequencer])
+def test_an_execution_that_drains_has_one_id(drains: Definition, spoil: Callable[[Definition], None]) -> None:
+    """Made by its first state and taken by its fan-out: the runs that it goes on with are bound to that."""
+    spoil(drains)
+    assert "is no Parallel that makes execution_id" in "\n".join(map(str, check_shape("order.asl.json", drains)))
 
 
 def test_a_run_that_drains_outlasts_one_round(drains: Definition) -> None:

@@ -148,7 +148,7 @@ def test_what_reaches_the_sequencer(
 def test_an_execution_goes_on_while_the_sequencer_brings_a_run(
     case: Case, definitions: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each run's workers get that run and its events, and an execution id that no other run has."""
+    """Each run's workers get that run and its events, and the id of the execution that it is bound to."""
     fake = ScriptedLambda(case)
     outcome = run(definitions[case.workflow], fake, monkeypatch)
     assert (outcome.status, outcome.tries) == ("SUCCEEDED", {**(outcome.tries or {}), **case.tries})

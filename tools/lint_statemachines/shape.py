@@ -138,20 +138,26 @@ def every_way_ends_in_the_sequencer(file: str, definition: Scope) -> Iterator[Pr
 
 
 def only_the_next_round_follows_the_sequencer(file: str, definition: Scope) -> Iterator[Problem]:
-    """The run is finished there. What its answer brings is the next run, for which the round begins anew; and it can
-    only know how much time is left if the execution says when it began and how long it may take."""
+    """The run is finished there. What its answer brings is the next run, for which the round begins anew: at the
+    fan-out where that run is bound to this execution, else with a new id. The sequencer can only know how much time is
+    left if the execution says when it began and how long it may take."""
     for name, state in definition["States"].items():
         if not is_sequencer(state) or not followers(state):
             continue
         told = {
+            "id.$": "$.execution_id",
             "name.$": "$$.Execution.Name",
             "started_at.$": "$$.Execution.StartTime",
             "timeout_s": definition.get("TimeoutSeconds"),
         }
         more = definition["States"].get(state.get("Next"), {})
         ends = definition["States"].get(more.get("Default"), {})
-        goes_round = more.get("Choices") == [{"Variable": "$.run", "IsPresent": True, "Next": definition["StartAt"]}]
-        passes_time = state["Parameters"].get("Payload", {}).get("execution") == told
+        goes_round = more.get("Choices") == [
+            {"Variable": "$.execution_id", "IsPresent": True, "Next": _fan_out_of(definition)},
+            {"Variable": "$.run", "IsPresent": True, "Next": definition["StartAt"]},
+        ]
+        payload = state["Parameters"].get("Payload", {})
+        passes_time = payload.get("execution") == told and payload.get("seen.$") == "$.seen"
         if not (goes_round and passes_time and ends.get("Type") == "Succeed"):
             yield Problem(
                 f'{file}, state "{name}"',
@@ -168,14 +174,27 @@ def every_state_is_reachable(file: str, definition: Scope) -> Iterator[Problem]:
 
 
 def the_fan_out_names_the_execution(file: str, definition: Scope) -> Iterator[Problem]:
-    """An attempt belongs to one execution: Express may start twice, so the fan-out makes an id of its own."""
-    first = definition["States"][definition["StartAt"]]
-    if first["Type"] != "Parallel" or first.get("Parameters", {}).get("execution_id.$") != "States.UUID()":
+    """An attempt belongs to one execution: Express may start twice, so each makes an id of its own.
+
+    In its fan-out; or before it, where it goes on with further runs, all of which belong to it.
+    """
+    name = _fan_out_of(definition)
+    fan_out, first = definition["States"].get(name, {}), definition["States"][definition["StartAt"]]
+    makes = "$.execution_id" if first["Type"] == "Pass" else "States.UUID()"
+    has_id = first.get("Parameters", {}).get("execution_id.$") == "States.UUID()"
+    takes_id = fan_out.get("Parameters", {}).get("execution_id.$") == makes
+    if fan_out.get("Type") != "Parallel" or not (has_id and takes_id):
         yield Problem(
-            f'{file}, state "{definition["StartAt"]}"',
+            f'{file}, state "{name}"',
             "is no Parallel that makes execution_id by States.UUID()",
-            "Start with one; see statemachines/order.asl.json",
+            "Start with one; see statemachines/order.asl.json, or have the definition made by tools/draining.py",
         )
+
+
+def _fan_out_of(definition: Scope) -> str:
+    """Name the state that the workers are in: the first, or the second where one makes the execution's id before."""
+    first: Mapping[str, Any] = definition["States"][definition["StartAt"]]
+    return str(first.get("Next")) if first["Type"] == "Pass" else str(definition["StartAt"])
 
 
 def tasks_pass_on_what_is_needed(file: str, definition: Scope) -> Iterator[Problem]:

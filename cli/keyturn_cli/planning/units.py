@@ -12,15 +12,15 @@ tests/shell/test_units.py counts the same, call by call. For a cold key, three s
     transitions   a run:    fan-out 1, a step 1 each, sequencer 1: 5 on Standard, 1 nested, no billed ones on Express
     a dispatcher's batch:   1 invocation, and its slots: 1 write unit, 1.5 read units
 
-The sequencer reads nothing: the worker that bound the attempt handed it the key state. A write that is refused is
+The sequencer reads nothing: whoever bound the attempt handed it the key state. A write that is refused is
 billed all the same: a worker's that binds although another did just now, or a sequencer's whose key has moved on. How
 many are is a matter of milliseconds, so it is the one figure here that is taken for granted and not derived.
 
 A run of a *busy* key is claimed by the finish of the one before it: no claim, and no index writes, since the key stays
 running. Instead its events are admitted to a running key, one write for all that a dispatcher's batch has of the key,
-and the sequencer reads the slice. On Express it goes on in the same execution (docs/design.md, "Draining"), so it needs
-no start but for each slot's quantum. A batch of N shares a run's units among N events; a step's results for all of them
-are one item, which grows by a row an event.
+and the sequencer reads the slice. On Express it goes on in the same execution (docs/design.md, "Draining"), to which it
+is bound when it is claimed: so it needs no start and no bind but for each slot's quantum. A batch of N shares a run's
+units among N events; a step's results for all of them are one item, which grows by a row an event.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ def units_of(shape: Shape) -> Units:
     """Count the units of one event; the module's text says whence."""
     runs = 1 / shape.batch
     cold_runs = runs * (1 - shape.busy)
+    started = _started_runs(shape.kind, cold_runs, runs - cold_runs)
     # A cold run's claim admits its events too; a busy key's events are admitted by writes of their own.
     admissions = cold_runs + shape.busy / max(1.0, shape.admitted_together)
     dispatches = 1 / shape.records
@@ -125,7 +126,7 @@ def units_of(shape: Shape) -> Units:
             + 1  # identity
             + admissions
             + index_writes
-            + runs * (1 + (shape.steps - 1) * shape.binds_lost)  # bind
+            + started * (1 + (shape.steps - 1) * shape.binds_lost)  # bind
             + runs * shape.steps * _results_units(shape.batch)
             + runs  # finish
             + dispatches * _DISPATCHER_WRITES
@@ -143,7 +144,7 @@ def units_of(shape: Shape) -> Units:
         dispatcher_invocations=dispatches,
         transitions=runs * transitions_of(shape.kind, shape.steps),
         standard_starts=0 if shape.kind is Kind.EXPRESS else runs,
-        express_starts=_express_starts(shape.kind, cold_runs, runs - cold_runs),
+        express_starts=0 if shape.kind is Kind.STANDARD else started,
         log_bytes=(runs * _LOG_BYTES_A_RUN + dispatches * _LOG_BYTES_A_DISPATCHER),
         s3_puts=in_s3,
         s3_gets=in_s3 * shape.steps,
@@ -164,14 +165,9 @@ def transitions_of(kind: Kind, steps: int) -> int:
             return 0
 
 
-def _express_starts(kind: Kind, cold_runs: float, busy_runs: float) -> float:
-    match kind:
-        case Kind.STANDARD:
-            return 0
-        case Kind.NESTED:
-            return cold_runs + busy_runs
-        case Kind.EXPRESS:
-            return cold_runs + busy_runs / SLOT_QUANTUM_RUNS
+def _started_runs(kind: Kind, cold_runs: float, busy_runs: float) -> float:
+    """Runs that have an execution of their own, and are bound by its first worker."""
+    return cold_runs + (busy_runs / SLOT_QUANTUM_RUNS if kind is Kind.EXPRESS else busy_runs)
 
 
 def event_item_bytes(payload_bytes: int) -> int:

@@ -8,15 +8,24 @@ pass asks for it again.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.positions import Position
 from keyturn.core.state import Run, Slice
 
 
 @dataclass(frozen=True, slots=True)
 class StartRun:
-    """Start the execution of the claimed attempt; a taken name counts as started."""
+    """Start the execution of the claimed attempt, which is bound to none; a taken name counts as started."""
 
     run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class GoOnWith:
+    """Hand the claimed attempt to the execution that reports: it is bound to that, so nobody else may do it."""
+
+    run: Run
+    execution: DrainingExecution
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ class CountAttempt:
     has_succeeded: bool
 
 
-Action = StartRun | WakeAt | HandOn | SeekSlot | DivertPending | Emit | CountAttempt
+Action = StartRun | GoOnWith | WakeAt | HandOn | SeekSlot | DivertPending | Emit | CountAttempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.positions import Position
 from keyturn.core.rollout import NOTHING_PUBLISHED, Rollout
 from keyturn.core.route import Route
@@ -89,6 +90,8 @@ class Finish:
     next: Next | None
     execution_name: str = ""
     """Of the execution that reports, where it tells: a run that an earlier one's execution went on with has another."""
+    execution: DrainingExecution | None = None
+    """The execution that reports, if it can go on with what `next` is; None if it can't go on, or not with that."""
 
 
 class Evidence(StrEnum):

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind, Route, Routes
 from keyturn.core.state import KeyState, Run, Slice
 from keyturn.limits import RUN_INLINE_BYTES_MAX
+
+_HANDED_OVER_BESIDES_BYTES: Final = 16_000
+"""At most, of what a sequencer's answer has besides events: the run's header, in which a key of 256 characters takes
+3 KB, and the key's state, in which that and the 32 spans of a replay take 9 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,22 @@ def execution_input(
         "qualifier": qualifier,
         "forward": not state.is_replaying,
     }
+    if run.execution_id is not None:
+        header["bound"] = True
     if run.kind is Kind.NESTED:
         header["express"] = "" if nested_version is None else f":{nested_version}"
     events = ",".join(_as_input(entry) for entry in entries)
     return f'{{"run":{_compact(header)},"events":[{events}]}}'
+
+
+def handed_over_bytes_max(entries: Sequence[LogEntry]) -> int:
+    """Return how large a run of `entries` is at most for an execution that goes on with it.
+
+    The sequencer's answer is written anew on its way, so what counts is its longest form: spaces, escapes for all that
+    isn't ASCII, numbers written out. An event's is known; the rest is not before the run is claimed.
+    """
+    written = (json.dumps(json.loads(_as_input(entry))) for entry in entries)
+    return _HANDED_OVER_BESIDES_BYTES + sum(len(text) + len(", ") for text in written)
 
 
 def _as_input(entry: LogEntry) -> str:

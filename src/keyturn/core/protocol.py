@@ -5,11 +5,12 @@ admitted. A key is `idle` (cursor == tail), `waiting` (for a slot, or for a time
 run, which is a slice of consecutive events behind the cursor) or `parked` (a person must act). A *replay* moves the
 cursor back over finished events, and forward again behind its last one; the log stays as it is.
 
-Every attempt takes the next *fence* of its key, and belongs to the one execution that binds itself to it first.
-Whatever carries an older fence, or comes from another execution, changes nothing. `not_before_ms` keeps the next
-attempt or run of a key back until no worker of an earlier one can be at work any more: an attempt that ended in any
-way but a clean finish may have a worker inside a step, and such a worker is dead by the earlier of the run's deadline
-(no worker begins that could outlive it) and the longest worker timeout from now.
+Every attempt takes the next *fence* of its key, and belongs to the one execution that binds itself to it first; one
+that the execution of the run before goes on with (see `draining`) belongs to that from its claim on. Whatever carries
+an older fence, or comes from another execution, changes nothing. `not_before_ms` keeps the next attempt or run of a
+key back until no worker of an earlier one can be at work any more: an attempt that ended in any way but a clean finish
+may have a worker inside a step, and such a worker is dead by the earlier of the run's deadline (no worker begins that
+could outlive it) and the longest worker timeout from now.
 
 `transition` is a pure function: no I/O, no clock, no randomness. It returns
 
@@ -43,6 +44,7 @@ from keyturn.core.actions import (
     CountAttempt,
     DivertPending,
     Emit,
+    GoOnWith,
     HandOn,
     Record,
     RecordAttempt,
@@ -52,6 +54,7 @@ from keyturn.core.actions import (
     StartRun,
     WakeAt,
 )
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.naming import execution_name
 from keyturn.core.positions import Position
 from keyturn.core.rollout import NO_RELEASE
@@ -180,7 +183,7 @@ def _bind(state: KeyState, command: ask.Bind, _now_ms: int, _rules: Rules) -> Tr
 
 def _finish(state: KeyState, command: ask.Finish, now_ms: int, rules: Rules) -> Transition:
     if command.fence != state.fence:
-        return _refuse(state, Refusal.SUPERSEDED)
+        return _superseded(state, command)
     run = _run_of(state)
     if not _proves_execution(run, command):
         return _refuse(state, Refusal.OTHER_EXECUTION)
@@ -188,9 +191,38 @@ def _finish(state: KeyState, command: ask.Finish, now_ms: int, rules: Rules) -> 
         ended = _succeed(state, command.next, now_ms, rules)
     else:
         ended = _fail(state, command.ending, command.route, command.next, now_ms, rules)
-    if command.execution_name in {"", run.execution_name}:
+    if command.execution_name not in {"", run.execution_name}:
+        ended = replace(ended, records=tuple(_ran_in(record, command.execution_name) for record in ended.records))
+    return _going_on(ended, command, now_ms)
+
+
+def _superseded(state: KeyState, command: ask.Finish) -> Transition:
+    """Refuse the finish of an attempt that is over.
+
+    If the one behind it is bound to the execution that asks, that never got it, or it wouldn't ask again: now it does.
+    """
+    run, execution = _run_of(state), _goes_on(command)
+    is_next = state.fence == command.fence + 1
+    if execution is None or not is_next or run.execution_id != execution.id:
+        return _refuse(state, Refusal.SUPERSEDED)
+    return Transition(state, actions=(GoOnWith(run, execution),), refusal=Refusal.SUPERSEDED)
+
+
+def _going_on(ended: Transition, command: ask.Finish, now_ms: int) -> Transition:
+    """Bind the run that a finish has claimed to the execution that reports, if that may go on with it."""
+    state, run, execution = ended.state, ended.state.run, _goes_on(command)
+    is_claimed = state.fence != command.fence
+    if run is None or execution is None or not is_claimed or not execution.fits(state, run, now_ms):
         return ended
-    return replace(ended, records=tuple(_ran_in(record, command.execution_name) for record in ended.records))
+    bound = replace(run, execution_id=execution.id)
+    actions = tuple(GoOnWith(bound, execution) if isinstance(action, StartRun) else action for action in ended.actions)
+    return replace(ended, state=replace(state, run=bound), actions=actions)
+
+
+def _goes_on(command: ask.Finish) -> DrainingExecution | None:
+    """Return the execution that may go on, if its workers were told of it by the same id."""
+    execution = command.execution
+    return execution if execution is not None and execution.id == command.execution_id else None
 
 
 def _ran_in(record: Record, execution_name: str) -> Record:

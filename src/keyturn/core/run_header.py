@@ -33,6 +33,8 @@ class RunHeader:
     """Name of its state machine, without the stack's; empty in an input of a version that didn't write it."""
     is_forward: bool = False
     """Whether the run is of no replay: none of its events was in a run of other events before, nor any behind them."""
+    is_bound: bool = False
+    """Whether the attempt belonged to this execution when it was claimed: no worker need bind it or wait for that."""
 
     @property
     def generations(self) -> range:
@@ -74,6 +76,7 @@ class RunHeader:
                 release=run.get("release", 0),
                 machine=run.get("machine", ""),
                 is_forward=run.get("forward", False),
+                is_bound=run.get("bound", False),
             )
             header._check_kinds()
         except (KeyError, TypeError, AttributeError) as error:

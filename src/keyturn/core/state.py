@@ -63,7 +63,7 @@ class Run:
     deadline_ms: int
     execution_name: str
     execution_id: str | None = None
-    """The one execution that this attempt belongs to; None until its first worker begins."""
+    """The one execution that this attempt belongs to; None until its first worker begins, where it has its own."""
     generation: int = 0
     """Stored step results of this generation or a later one count as done, and new ones are stored under it."""
     heartbeat_at_ms: int = 0

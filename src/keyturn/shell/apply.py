@@ -5,7 +5,17 @@ from typing import Final, assert_never
 
 from keyturn.adapters import telemetry
 from keyturn.core import commands as ask
-from keyturn.core.actions import Action, CountAttempt, DivertPending, Emit, HandOn, SeekSlot, StartRun, WakeAt
+from keyturn.core.actions import (
+    Action,
+    CountAttempt,
+    DivertPending,
+    Emit,
+    GoOnWith,
+    HandOn,
+    SeekSlot,
+    StartRun,
+    WakeAt,
+)
 from keyturn.core.log_entry import execution_input
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind, Route
@@ -140,6 +150,8 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
     match action:
         case StartRun():
             _start(change, state, action.run)
+        case GoOnWith():
+            _go_on(change, state, action)
         case WakeAt():
             wake_at(change.platform, change.key, action.at_ms)
         case HandOn():
@@ -169,29 +181,36 @@ def _free(change: Change) -> None:
 
 
 def _start(change: Change, state: KeyState, run: Run) -> None:
-    route = change.platform.routes.named_or_missing(run.slice.route)
-    fields = log_fields(state, run, route)
+    platform = change.platform
+    fields = log_fields(state, run, platform.routes.named_or_missing(run.slice.route))
     try:
-        entries = change.entries_of(run)
-        pin = change.platform.controls.pin(state.release, run.machine)
-        nested_version = _version_inside(change, state, run)
-        text = _checked(execution_input(state, run, entries, route, pin.qualifier, nested_version))
-        goes_on_in = change.hand_over.take(state, run, text, change.platform.clock())
-        if goes_on_in is None:
-            change.platform.executions.start(run, text, pin.machine)
-        else:
-            fields["goes_on_in"] = goes_on_in
+        text = _checked(_input_of(change, state, run))
+        platform.executions.start(run, text, platform.controls.pin(state.release, run.machine).machine)
     except (CannotStart, LogIncomplete) as error:
         telemetry.count("StartFailed")
         telemetry.logger().error("run can never start", extra=fields | {"reason": str(error)})
         apply(change, _give_up_command(change, state.fence, str(error)))
     except Throttled:
         telemetry.count("StartFailed")
-        wake_at(change.platform, change.key, change.platform.clock() + _START_AGAIN_MS)
+        wake_at(platform, change.key, platform.clock() + _START_AGAIN_MS)
         raise
     else:
         # One line a run is told at INFO, when it ends: log bytes are a fifth of what a run costs.
         telemetry.logger().debug("run started", extra=fields)
+
+
+def _go_on(change: Change, state: KeyState, asked: GoOnWith) -> None:
+    """Hand a run over; raises LogIncomplete, which ends the execution: the run's next attempt parks the key then."""
+    change.hand_over.give(asked.execution, state, _input_of(change, state, asked.run))
+    fields = log_fields(state, asked.run, change.platform.routes.named_or_missing(asked.run.slice.route))
+    telemetry.logger().debug("run started", extra=fields | {"goes_on_in": asked.execution.name})
+
+
+def _input_of(change: Change, state: KeyState, run: Run) -> str:
+    """Write the input of a claimed run's execution; raises LogIncomplete."""
+    route = change.platform.routes.named_or_missing(run.slice.route)
+    qualifier = change.platform.controls.pin(state.release, run.machine).qualifier
+    return execution_input(state, run, change.entries_of(run), route, qualifier, _version_inside(change, state, run))
 
 
 def _version_inside(change: Change, state: KeyState, run: Run) -> int | None:

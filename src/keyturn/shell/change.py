@@ -11,6 +11,7 @@ from typing import Final, assert_never
 from keyturn.adapters.table import Item
 from keyturn.core import commands as ask
 from keyturn.core.actions import Record, RecordAttempt, RecordDeadLetter, RecordOperation
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.log_entry import LogEntry, cut_slice
 from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
@@ -133,6 +134,12 @@ class Change:
         self.entries[cut.first, cut.last] = found[: cut.count]
         is_held = self._is_held(route)
         return ask.Next(cut, route, not is_held and has_slot(), is_held=is_held, rollout=self._rollout())
+
+    def may_go_on_with(self, following: ask.Next | None) -> DrainingExecution | None:
+        """Return the execution that asks for this change if it has room for what follows; None if it can't go on."""
+        if following is None or not following.has_slot or self.hand_over.to is None:
+            return None
+        return self.hand_over.takes(self.entries[following.slice.first, following.slice.last])
 
     def again(self, run: Run, *, has_slot: bool) -> ask.Next:
         """Return what a retry runs: the run's own slice, by its route as it is now."""

@@ -1,12 +1,14 @@
 """Hands a key's next run to the execution that ended the one before."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from keyturn.adapters.keys import state_document
 from keyturn.core.draining import DrainingExecution
-from keyturn.core.state import KeyState, Run
+from keyturn.core.log_entry import LogEntry, handed_over_bytes_max
+from keyturn.core.state import KeyState
 from keyturn.limits import HANDED_OVER_BYTES_MAX
 
 
@@ -16,18 +18,19 @@ class HandOver:
 
     to: DrainingExecution | None
     """None when that can't go on."""
-    input: Mapping[str, Any] = field(default_factory=dict)
-    """The next run's, as its own execution would get it; empty while there is none."""
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    """The next run's input, as an execution of its own would get it, and what it is begun with; empty while there is
+    none. A definition reads all of it or nothing: `tools/draining.py`."""
 
-    def take(self, state: KeyState, run: Run, text: str, now_ms: int) -> str | None:
-        """Take a claimed run by its input's `text`; return in which execution it goes on, None if it needs a start.
+    def takes(self, entries: Sequence[LogEntry]) -> DrainingExecution | None:
+        """Return the execution if it has room for a run of `entries`. To be asked before that run is claimed."""
+        is_small = handed_over_bytes_max(entries) <= HANDED_OVER_BYTES_MAX
+        return self.to if is_small else None
 
-        The answer is written anew on its way, so what counts is its longest form: escapes for all that isn't ASCII.
+    def give(self, execution: DrainingExecution, state: KeyState, text: str) -> None:
+        """Hand over the run that `state` has claimed, by its input's `text`.
+
+        Under the id that the execution has and not under the one that the run is bound to: were they ever two, the
+        workers would be refused.
         """
-        if self.to is None or not self.to.fits(state, run, now_ms):
-            return None
-        document = json.loads(text)
-        if len(json.dumps(document)) > HANDED_OVER_BYTES_MAX:
-            return None
-        self.input = document
-        return self.to.name
+        self.answer = {**json.loads(text), "execution_id": execution.id, "seen": state_document(state)}

@@ -24,8 +24,8 @@ from keyturn.shell.platform import Platform
 def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Finish the run that `payload` tells of; return what was made of it, and the next run if the execution goes on.
 
-    Repeating it is harmless: the second time changes nothing, and starts the run that is claimed by then once more, or
-    hands it over once more.
+    Repeating it is harmless: the second time changes nothing, and hands the run that was claimed for this execution
+    over once more, or starts one that nobody has begun once more.
     """
     if not isinstance(payload, Mapping) or not {"run", "steps"} <= payload.keys():
         raise KeyturnError("the sequencer's input has no run and steps: pass them as statemachines/order.asl.json does")
@@ -37,7 +37,7 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         return {"outcome": "refused"}
     execution = DrainingExecution.from_payload(payload, header)
     change = Change(platform, header.key, hand_over=HandOver(execution))
-    seen = None if _wants_news(platform, header) else _state_seen(header, verdict)
+    seen = None if _wants_news(platform, header) else _state_seen(header, verdict, payload.get("seen"))
     applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending), seen)
     refusal = applied.transition.refusal
     if refusal is None:
@@ -49,7 +49,7 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         "run finished",
         extra=fields | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms},
     )
-    return {"outcome": outcome, "refusal": refusal, **change.hand_over.input}
+    return {"outcome": outcome, "refusal": refusal, **change.hand_over.answer}
 
 
 def _wants_news(platform: Platform, header: RunHeader) -> bool:
@@ -58,15 +58,17 @@ def _wants_news(platform: Platform, header: RunHeader) -> bool:
     return rules is not None and platform.controls.recent().breaker(rules.name).wants_news
 
 
-def _state_seen(header: RunHeader, verdict: Verdict) -> KeyState | None:
-    """Return the key's state as the worker that bound the attempt wrote it, which spares a read if it still stands.
+def _state_seen(header: RunHeader, verdict: Verdict, handed_over: Any) -> KeyState | None:
+    """Return the key's state as it was written when the attempt was bound, which spares a read if it still stands.
 
-    It is only where the decision begins: the write is refused, with the state that stands, when the key has moved on.
+    By the worker that bound it, or else by the sequencer that handed the run over already bound. It is only where the
+    decision begins: the write is refused, with the state that stands, when the key has moved on.
     """
-    if not isinstance(verdict.seen, Mapping):
+    told = verdict.seen if verdict.seen is not None else handed_over
+    if not isinstance(told, Mapping):
         return None
     try:
-        seen = decode_state(header.key, verdict.seen)
+        seen = decode_state(header.key, told)
     except Unreadable:
         return None
     run = seen.run if seen.phase is Phase.RUNNING and seen.fence == header.fence else None
@@ -87,7 +89,8 @@ def _finish_command(
     platform = change.platform
     route = platform.routes.named_or_missing(header.route)
     is_ours = state.phase is Phase.RUNNING and state.fence == header.fence
-    following = None
+    following, execution = None, change.hand_over.to
+    name = execution.name if execution is not None else ""
     if is_ours and state.run is not None:
         # Before what follows is read: a breaker that this run closes holds its key's next one no more.
         ending = judged(platform, route, state, ending)
@@ -97,9 +100,8 @@ def _finish_command(
             state.run.slice,
             lambda: platform.capacity.may_keep(platform.clock(), has_had_its_turn=had_turn),
         )
-    execution = change.hand_over.to
-    name = execution.name if execution is not None else ""
-    return ask.Finish(header.fence, verdict.execution_id, ending, route, following, name)
+        execution = change.may_go_on_with(following)
+    return ask.Finish(header.fence, verdict.execution_id, ending, route, following, name, execution)
 
 
 def _outcome(applied: Applied, ending: Ending) -> str:

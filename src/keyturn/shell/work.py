@@ -147,12 +147,15 @@ def _begin(bench: Workbench, task: Task, remaining_ms: Callable[[], int]) -> _Be
 def _load(
     bench: Workbench, task: Task, permitted: Callable[[KeyState], Permission]
 ) -> tuple[KeyState, Mapping[Position, Any]]:
-    """Read the key's state and the stored results; a task that leaves the binding to another gives that some time."""
+    """Read the key's state and the stored results; a task that leaves the binding to another gives that some time.
+
+    Where nobody has to bind the attempt there is nothing to wait for.
+    """
     header = task.header
     sought = Sought(
         header.key, task.step, task.positions, header.generations, header.is_forward, may_overlap=header.may_overlap
     )
-    if task.binds:
+    if task.binds or header.is_bound:
         return _look(bench, sought)
     wait_s = _BINDING_WAIT_S + min(bench.pace.read_ms, _READ_MS_MAX) / 1000
     for _ in range(_BINDING_LOOKS):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from keyturn_cli.planning.units import (
     EVENT_ITEM_BYTES,
     KEY_STATE_BYTES,
+    SLOT_QUANTUM_RUNS,
     Shape,
     Units,
     event_item_bytes,
@@ -55,10 +56,14 @@ def test_a_strict_cold_event_of_three_steps_takes_ten_write_units_and_six_read_u
 
 
 def test_a_busy_keys_event_writes_no_index_and_no_claim() -> None:
-    """Event, identity, a share of an admission, bind, three steps, and a finish that claims the next run."""
-    shape = Shape(Kind.EXPRESS, 3, 400, busy=1, admitted_together=10, records=ENDLESS, binds_lost=0)
-    assert units_of(shape).index_write_units == 0
-    assert units_of(shape).write_units == pytest.approx(2 + 0.1 + 1 + 3 + 1)
+    """Event, identity, a share of an admission, three steps, and a finish that claims the next run.
+
+    Besides a bind; on Express only with a start, once in a slot's quantum.
+    """
+    for kind, binds in ((Kind.STANDARD, 1), (Kind.NESTED, 1), (Kind.EXPRESS, 1 / SLOT_QUANTUM_RUNS)):
+        shape = Shape(kind, 3, 400, busy=1, admitted_together=10, records=ENDLESS, binds_lost=0)
+        assert units_of(shape).index_write_units == 0
+        assert units_of(shape).write_units == pytest.approx(2 + 0.1 + binds + 3 + 1)
 
 
 def test_workers_that_lose_the_race_to_bind_a_run_cost_a_write_each() -> None:
