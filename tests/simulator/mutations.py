@@ -24,7 +24,7 @@ from keyturn.core import commands as ask
 from keyturn.core import protocol
 from keyturn.core import state as states
 from keyturn.core import task as tasks
-from keyturn.core.actions import StartRun
+from keyturn.core.actions import GoOnWith, StartRun
 from keyturn.core.draining import DrainingExecution
 from keyturn.core.protocol import Transition
 from keyturn.core.rollout import Rollout
@@ -357,6 +357,28 @@ def goes_on_without_time() -> AbstractContextManager[Any]:
     return patch.object(DrainingExecution, "fits", fits)
 
 
+def runs_are_handed_to_whoever_asks() -> AbstractContextManager[Any]:
+    """Hand the run behind a finish that comes again to the execution that asks, whichever it was claimed for."""
+
+    def superseded(state: KeyState, command: ask.Finish) -> Transition:
+        run, execution = state.run, command.execution
+        is_next = state.fence == command.fence + 1
+        if run is None or run.execution_id is None or execution is None or not is_next:
+            return protocol._refuse(state, protocol.Refusal.SUPERSEDED)
+        return Transition(state, actions=(GoOnWith(run, execution),), refusal=protocol.Refusal.SUPERSEDED)
+
+    return patch.object(protocol, "_superseded", superseded)
+
+
+def bound_runs_are_started_again() -> AbstractContextManager[Any]:
+    """Start a claimed run again that belongs to an execution already."""
+
+    def start_again(state: KeyState) -> tuple[StartRun, ...]:
+        return (StartRun(state.run),) if state.phase is Phase.RUNNING and state.run is not None else ()
+
+    return patch.object(protocol, "_start_again", start_again)
+
+
 def keys_follow_the_rollout() -> AbstractContextManager[Any]:
     """Let a key take whatever release is right for it now, whatever it began with."""
     return patch.object(Rollout, "next_of", lambda rollout, state: rollout.chosen_for(state.key))
@@ -407,6 +429,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         hold_is_ignored_by_claims,
         goes_on_with_any_run,
         goes_on_without_time,
+        runs_are_handed_to_whoever_asks,
+        bound_runs_are_started_again,
         keys_follow_the_rollout,
     )
 }
