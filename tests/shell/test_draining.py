@@ -212,6 +212,19 @@ def test_a_failed_attempt_tells_in_which_execution_it_ran() -> None:
     assert record["execution_name"] != execution.name
 
 
+def test_a_fan_out_that_failed_as_a_whole_ends_its_attempt() -> None:
+    """No worker's answer is left to tell the execution's id; it tells that itself. Its twin's is still another."""
+    world = World()
+    payload = done(world, two_events(world))
+    payload["steps"] = {"Error": "States.DataLimitExceeded", "Cause": "too much"}
+    twin = payload | {"execution": payload["execution"] | {"id": "twin"}}
+    assert sequence(world.platform, twin)["refusal"] == "other_execution"
+    assert sequence(world.platform, payload) == {"outcome": "failed", "refusal": None}
+    state = state_of(world)
+    assert state.parked is not None
+    assert "States.DataLimitExceeded" in state.parked.reason
+
+
 @pytest.mark.parametrize("seen", [None, 7, "state", [], {}, {"phase": "running"}, {"phase": 5, "version": "x"}])
 def test_a_state_that_came_with_the_run_and_is_none_is_read_instead(seen: object) -> None:
     """Whatever a workflow's author makes of it on its way."""

@@ -232,9 +232,9 @@ def _ran_in(record: Record, execution_name: str) -> Record:
 def _proves_execution(run: Run, command: ask.Finish) -> bool:
     """Whether the finish comes from the execution that the attempt belongs to.
 
-    An execution that lost its id (its fan-out failed as a whole) is known by its name alone where names are unique:
-    Standard. An Express start may happen twice under one name, so there such a finish proves nothing. A nested one is
-    started by a Standard execution, which reports that it failed, and by nobody else.
+    An execution that lost its id (its fan-out failed as a whole, and its definition doesn't drain) is known by its name
+    alone where names are unique: Standard. An Express start may happen twice under one name, so there such a finish
+    proves nothing. A nested one is started by a Standard execution, which reports that it failed, and by nobody else.
     """
     if run.execution_id is None or run.execution_id == command.execution_id:
         return True

@@ -1,6 +1,7 @@
 """The sequencer's work: the last state of every execution reports how its run went, and the key goes on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,12 +31,12 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(payload, Mapping) or not {"run", "steps"} <= payload.keys():
         raise KeyturnError("the sequencer's input has no run and steps: pass them as statemachines/order.asl.json does")
     header = RunHeader.from_input(payload["run"])
-    verdict = read_steps(payload["steps"])
+    execution = DrainingExecution.from_payload(payload, header)
+    verdict = _verdict(payload["steps"], execution)
     fields = telemetry.run_fields(header)
     if verdict.ending is None:
         telemetry.logger().warning("execution refused", extra=fields)
         return {"outcome": "refused"}
-    execution = DrainingExecution.from_payload(payload, header)
     change = Change(platform, header.key, hand_over=HandOver(execution))
     seen = None if _wants_news(platform, header) else _state_seen(header, verdict, payload.get("seen"))
     applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending), seen)
@@ -50,6 +51,14 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         extra=fields | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms},
     )
     return {"outcome": outcome, "refusal": refusal, **change.hand_over.answer}
+
+
+def _verdict(steps: Any, execution: DrainingExecution | None) -> Verdict:
+    """Read what the workers answered; where none is left to tell the execution's id, it may tell that itself."""
+    verdict = read_steps(steps)
+    if verdict.execution_id is not None or execution is None:
+        return verdict
+    return replace(verdict, execution_id=execution.id)
 
 
 def _wants_news(platform: Platform, header: RunHeader) -> bool:
