@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Final
 
+from keyturn_cli.cost.metered import read_metered
 from keyturn_cli.guarantees import violations
 
 from keyturn.core.naming import key_hash
@@ -30,9 +32,15 @@ def executions(stack: Stack) -> list[str]:
 
 
 def test_a_queue_is_drained_by_one_execution(stack: Stack) -> None:
-    """All events are done in order; few executions were started for many runs."""
+    """All events are done in order; few executions were started for many runs, and workers bound only those."""
+    since_ms = time.time_ns() // 1_000_000
     puts = stack.put([cancelled(number) for number in range(EVENTS)])
     stack.until_done(KEY, EVENTS, 120)
     assert violations(stack.facts(puts).history) == []
     assert stack.state(KEY).fence == EVENTS, "a run an event"
-    assert len(executions(stack)) <= EVENTS // 3
+    started = len(executions(stack))
+    assert started <= EVENTS // 3
+    metered = read_metered(stack.target, since_ms, time.time_ns() // 1_000_000 + 1)
+    (inventory,) = (function for function in metered.functions if function.name == "inventory")
+    written = inventory.used[f"write {metered.state_table} key"]
+    assert EVENTS // 2 < written <= EVENTS + started, "its results, and a binding for each start"

@@ -18,7 +18,8 @@ could outlive it) and the longest worker timeout from now.
 * records, which the shell writes first: they are the same item when written twice,
 * actions, which the shell carries out last; each may be lost or repeated, see `actions`,
 * or a refusal: why nothing changes. Redelivery, zombies and repeated calls are normal here, so a refusal is an
-  answer and not an error. Its actions may be there nevertheless: a claimed run nobody began is started again.
+  answer and not an error. Its actions may be there nevertheless: a claimed run nobody began is started again, or
+  handed to the execution that it is bound to.
 
 Which command a phase takes; a missing cell changes nothing, and the refusal says why:
 
