@@ -133,6 +133,8 @@ def _member(error: ValidationError) -> Iterator[str]:
 def _rule(error: ValidationError) -> str:
     """Say which rule is broken. The validator's own message would quote the value, which may be personal."""
     own = error.schema.get("errorMessage") if isinstance(error.schema, dict) else None
+    if isinstance(own, dict):
+        own = own.get(error.validator)
     if isinstance(own, str):
         return own
     wanted = error.validator_value
