@@ -17,6 +17,8 @@ from keyturn_cli.planning.workload import Architecture, Kind, Settings, StreamMo
 
 BATCHES: Final = (1, 10, 50)
 MEMORIES_MB: Final = (256, 512)
+WINDOWS_S: Final = (1, 0)
+"""Of equal price the first that holds: without a window, what the model can't know costs more, not less."""
 EXPRESS_S_MAX: Final = 300
 """Longest life of an Express execution. Step Functions Developer Guide, "Service quotas"."""
 
@@ -78,8 +80,8 @@ def make_plan(workload: Workload, wanted: Wanted, prices: PriceList, latencies: 
 def _best(
     workload: Workload, wanted: Wanted, prices: PriceList, latencies: Latencies, kind: Kind, batch: int
 ) -> Option:
-    """Choose stream mode, memory and processor for a kind and a batch: the cheapest that hold, else the cheapest."""
-    choices = product(StreamMode, MEMORIES_MB, Architecture)
+    """Choose all but kind and batch: the cheapest that hold, else the cheapest."""
+    choices = product(StreamMode, MEMORIES_MB, Architecture, WINDOWS_S)
     cases = [Case(workload, Settings(kind, batch, *choice), latencies) for choice in choices]
     options = sorted(
         (Option(case, cost_of(case, prices)) for case in cases), key=lambda option: option.cost.usd_a_month
@@ -90,7 +92,8 @@ def _best(
         tried.append(replace(option, case=case, against=_against(case, wanted)))
         if not tried[-1].against:
             return tried[-1]
-    return tried[0]
+    # Of those the one that waits least, since it comes nearest to a target.
+    return min(reversed(tried), key=lambda option: option.cost.usd_a_month)
 
 
 def _bounded(case: Case, wanted: Wanted) -> Case:

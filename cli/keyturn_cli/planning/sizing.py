@@ -29,8 +29,9 @@ SPARE_CONCURRENCY: Final = 5
 """Left to watchdog, sweeper and the rest."""
 
 BATCH_RECORDS: Final = 10_000
-WINDOW_MS: Final = 1_000
-"""BatchSize and MaximumBatchingWindowInSeconds of the template's mapping."""
+"""BatchSize of the template's mapping."""
+POLL_MS: Final = 1_000
+"""Lambda reads a shard once a second at least. Lambda Developer Guide, "Using AWS Lambda with Amazon Kinesis"."""
 _HANDS: Final = 8
 """Keys that a dispatcher works on side by side."""
 _ITEMS_A_CALL: Final = 25
@@ -54,6 +55,8 @@ class Sizing:
     records_a_batch: float
     dispatcher_ms: float
     """Of one batch."""
+    window_ms: float
+    """How long a batch's first record waits for others."""
     worker_concurrency: int
     sequencer_concurrency: int
     dispatcher_concurrency: int
@@ -81,7 +84,7 @@ class Sizing:
     @property
     def intake(self) -> Intake:
         """What a record goes through before its key is looked at."""
-        return Intake(WINDOW_MS, self.dispatcher_ms)
+        return Intake(self.window_ms, self.dispatcher_ms)
 
 
 def sizing_of(
@@ -95,7 +98,7 @@ def sizing_of(
     by_dispatch = -(-lanes // FACTOR_MAX)
     shards = max(by_bytes, by_records, by_dispatch)
     factor = -(-lanes // shards)
-    records = min(float(BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * WINDOW_MS / 1_000))
+    records = min(float(BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * _gathering_ms(settings) / 1_000))
     in_flight = sum(flow.in_flight for flow in flows)
     runs = sum(flow.runs_max for flow in flows)
     slots = _of_limit(in_flight, 1)
@@ -108,6 +111,7 @@ def sizing_of(
         parallelization_factor=factor,
         records_a_batch=records,
         dispatcher_ms=records * record_ms,
+        window_ms=settings.window_s * 1_000,
         worker_concurrency=slots * workload.steps,
         sequencer_concurrency=_of_limit(runs * times.sequencer_ms, 1_000),
         dispatcher_concurrency=shards * factor,
@@ -130,9 +134,14 @@ def shape_of(workload: Workload, settings: Settings, flow: ClassFlow, records: f
         payload_bytes=workload.payload_bytes,
         batch=flow.batch,
         busy=flow.busy,
-        admitted_together=max(1.0, flow.keys.key_rate * WINDOW_MS / 1_000),
+        admitted_together=max(1.0, flow.keys.key_rate * _gathering_ms(settings) / 1_000),
         records=records,
     )
+
+
+def _gathering_ms(settings: Settings) -> float:
+    """How long a batch's records come together: its window, or else as long as Lambda rests between two reads."""
+    return max(settings.window_s * 1_000, POLL_MS)
 
 
 def _of_limit(needed: float, limit: float) -> int:
@@ -154,14 +163,14 @@ def _record_ms(latencies: Latencies) -> float:
 def _units_at_most(workload: Workload, settings: Settings, flows: Sequence[ClassFlow], records: float) -> Units:
     """Units a second, at most, at any load up to the asked one: at a lower one keys are cold, and runs are smaller.
 
-    Cold keys' claims and index entries (3 units a run) end where busy keys' admissions (one for each window) begin.
+    Cold keys' claims and index entries (3 units a run) end where busy keys' admissions (one for each batch) begin.
     """
     shared = Shape(settings.kind, workload.steps, workload.payload_bytes, batch=_ENDLESS, records=records)
     event, alone = units_of(shared), units_of(replace(shared, batch=1))
     runs = sum(flow.runs_max for flow in flows)
+    batches = 1_000 / _gathering_ms(settings)
     admissions = sum(
-        max(0.0, flow.keys.keys * min(flow.keys.key_rate, 1_000 / WINDOW_MS) - _COLD_RUN_UNITS * flow.runs_max)
-        for flow in flows
+        max(0.0, flow.keys.keys * min(flow.keys.key_rate, batches) - _COLD_RUN_UNITS * flow.runs_max) for flow in flows
     )
     sure = event.times(workload.rate).plus(alone.times(runs)).plus(event.times(-runs))
     return replace(sure, write_units=sure.write_units + admissions, read_units=sure.read_units + admissions)

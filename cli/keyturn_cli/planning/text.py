@@ -54,7 +54,7 @@ def _head(plan: Plan) -> Iterator[Line]:
 def _named(case: Case) -> str:
     settings = case.settings
     where = f"{settings.memory_mb} MB {settings.architecture}"
-    return f"{settings.kind}, batch {case.batch_max}, {where}, {settings.stream_mode}"
+    return f"{settings.kind}, batch {case.batch_max}, {where}, {settings.stream_mode}, window {settings.window_s} s"
 
 
 def _settings(case: Case) -> Iterator[str]:
@@ -75,6 +75,7 @@ def _settings(case: Case) -> Iterator[str]:
         f"~ParallelizationFactor={sizing.parallelization_factor}: {sizing.dispatcher_concurrency:,} at once,"
         f" {sizing.records_a_batch:,.0f} records and {sizing.dispatcher_ms:,.0f} ms a batch",
     )
+    yield _row("", f"BatchingWindowSeconds={settings.window_s}: as long as a batch's first record waits for others")
     yield _row(
         "in flight",
         f"~MaxInFlightRuns={sizing.max_in_flight_runs}: {sizing.in_flight:,.1f} runs of {case.times.run_ms(1):,.0f} ms"
@@ -180,7 +181,7 @@ def _options(plan: Plan) -> Iterator[str]:
     for option in (plan.chosen, *plan.rejected):
         mark = "*" if option is plan.chosen else " "
         usd = option.cost.usd_a_month
-        yield f"{mark} {_named(option.case):<46} {usd:>14,.2f}  {option.against}".rstrip()
+        yield f"{mark} {_named(option.case):<58} {usd:>14,.2f}  {option.against}".rstrip()
 
 
 def _latencies(plan: Plan) -> Iterator[str]:

@@ -97,3 +97,5 @@ class Settings:
     memory_mb: int
     """Of workers and sequencer."""
     architecture: Architecture
+    window_s: int
+    """The template's BatchingWindowSeconds."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keyturn_cli.planning.case import Case, with_full_runs
-from keyturn_cli.planning.choosing import Plan, Wanted, make_plan
+from keyturn_cli.planning.choosing import WINDOWS_S, Plan, Wanted, make_plan
 from keyturn_cli.planning.costs import cost_of
 from keyturn_cli.planning.latencies import load_latencies, on_processor
 from keyturn_cli.planning.quotas import needs_of, rounded_up
@@ -21,7 +21,6 @@ from keyturn_cli.planning.sizing import (
     DISPATCHER_MB,
     FACTOR_MAX,
     SLOTS_MAX,
-    WINDOW_MS,
 )
 from keyturn_cli.planning.units import SLOT_QUANTUM_RUNS
 from keyturn_cli.planning.workload import Architecture, Kind, Settings, StreamMode, Workload
@@ -33,7 +32,7 @@ PRICES = load_prices("us-east-1")
 LATENCIES = load_latencies()
 LARGE = Workload(rate=50_000, keys=1_000_000, payload_bytes=1_024, steps=3, step_ms=80)
 SMALL = Workload(rate=10, keys=200, payload_bytes=400, steps=3, step_ms=80)
-STRICT = Settings(Kind.EXPRESS, 1, StreamMode.PROVISIONED, 256, Architecture.ARM)
+STRICT = Settings(Kind.EXPRESS, 1, StreamMode.PROVISIONED, 256, Architecture.ARM, 1)
 
 workloads = st.builds(
     Workload,
@@ -51,6 +50,7 @@ choices = st.builds(
     stream_mode=st.sampled_from(StreamMode),
     memory_mb=st.sampled_from([256, 512]),
     architecture=st.sampled_from(Architecture),
+    window_s=st.integers(0, 300),
 )
 
 
@@ -198,6 +198,17 @@ def test_a_plan_is_the_same_each_time() -> None:
     assert first.p50_ms < first.p99_ms
 
 
+def test_an_event_waits_for_its_batchs_window_and_a_target_does_without() -> None:
+    """Half a window in the middle, nearly all of it at worst; it is given up only where it can't be held."""
+    soon, gathered = (case_of(SMALL, window_s=window_s).put_to_done for window_s in (0, 1))
+    assert 400 < gathered.p50_ms - soon.p50_ms < 600
+    assert gathered.p99_ms > soon.p99_ms
+    target = round(soon.p99_ms + (gathered.p99_ms - soon.p99_ms) / 4)
+    assert planned(SMALL, kind=Kind.EXPRESS, batch=1).chosen.case.settings.window_s == 1
+    held = planned(SMALL, kind=Kind.EXPRESS, batch=1, target_p99_ms=target)
+    assert (held.is_holding, held.chosen.case.settings.window_s) == (True, 0)
+
+
 def test_busy_keys_wait_longer_in_the_simulation() -> None:
     quiet, busy = case_of(SMALL), case_of(replace(SMALL, rate=400))
     assert busy.put_to_done.p99_ms > quiet.put_to_done.p99_ms
@@ -247,7 +258,10 @@ def test_a_plan_knows_the_template_as_it_is() -> None:
     """Bounds of its parameters, the mapping's batches, the dispatcher's memory."""
     parameters, resources = source()["Parameters"], source()["Resources"]
     mapping = resources["DispatcherFunctionRecords"]["Properties"]
-    assert (mapping["BatchSize"], mapping["MaximumBatchingWindowInSeconds"] * 1_000) == (BATCH_RECORDS, WINDOW_MS)
+    assert mapping["BatchSize"] == BATCH_RECORDS
+    window = parameters["BatchingWindowSeconds"]
+    assert window["Default"] == WINDOWS_S[0]
+    assert all(window["MinValue"] <= tried <= window["MaxValue"] for tried in WINDOWS_S)
     assert resources["DispatcherFunction"]["Properties"]["MemorySize"] == DISPATCHER_MB
     assert (parameters["IndexBuckets"]["Default"], parameters["IndexBuckets"]["MaxValue"]) == (
         BUCKETS_LEAST,
