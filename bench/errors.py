@@ -15,5 +15,9 @@ class NotWhole(BenchError):
     """The logs don't tell of all that was done."""
 
 
+class Refused(BenchError):
+    """The stream refused a record, so the order within its key is lost."""
+
+
 class TooSlow(BenchError):
     """A contender didn't finish a run within the limit."""

@@ -6,15 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
-from keyturn_cli.putter import Put, Putter
-from keyturn_cli.records import Record
+from keyturn_cli.putter import CALL_RECORDS_MAX
 from keyturn_local.poller.source import EventSource, event_source
 
 from bench.contender import Outcome
 from bench.cpu import cpu_s
-from bench.errors import TooSlow
+from bench.errors import Refused, TooSlow
 from bench.ground import Ground
 from bench.order import Effect
 from bench.workers import ledger
@@ -40,7 +39,7 @@ class OnEngine:
         run = run_of(events)
         with self._reading():
             cpu_before_s = cpu_s(self.ground.pids)
-            put_at_ms = _put(Putter(kinesis, self.stream), events)
+            put_at_ms = _put(kinesis, self.stream, events)
             _wait(run, len(events) * len(STEPS), limit_s, self.name)
             used_s = cpu_s(self.ground.pids) - cpu_before_s
         return Outcome(put_at_ms, tuple(Effect(*row) for row in ledger.effects_of(run)), used_s)
@@ -58,11 +57,19 @@ class OnEngine:
             self._source.stop(timeout_s=5.0)
 
 
-def _put(putter: Putter, events: Sequence[BenchEvent]) -> dict[str, int]:
-    ids = {number: event.id for number, event in enumerate(events)}
-    records = (Record(event.key, event.data, number) for number, event in enumerate(events))
-    puts: Iterator[Put] = (put for call in putter.put(records) for put in call)
-    return {ids[put.record.line]: put.at_ms for put in puts}
+def _put(kinesis: Any, stream: str, events: Sequence[BenchEvent]) -> dict[str, int]:
+    """Put all events, as many a call as it takes, so that none waits for its producer; return when, by their ids.
+
+    A call keeps the order within a key as long as no record of it is refused, which a bench takes for an end.
+    """
+    put_at_ms: dict[str, int] = {}
+    for begin in range(0, len(events), CALL_RECORDS_MAX):
+        together = events[begin : begin + CALL_RECORDS_MAX]
+        put_at_ms |= dict.fromkeys((event.id for event in together), int(time.time() * 1_000))
+        records = [{"Data": event.data, "PartitionKey": event.key} for event in together]
+        if refused := kinesis.put_records(StreamName=stream, Records=records)["FailedRecordCount"]:
+            raise Refused(f"stream {stream} refused {refused} records of {len(together)}: run the bench again")
+    return put_at_ms
 
 
 def _wait(run: str, wanted: int, limit_s: float, name: str) -> None:
