@@ -278,13 +278,21 @@ class TestExecutions:
     def test_a_taken_name_is_success(self) -> None:
         Executions(Edited(_Nothing(), start_execution=refused("ExecutionAlreadyExists")), PREFIX).start(a_run(), "{}")
 
-    @pytest.mark.parametrize("code", ["StateMachineDoesNotExist", "InvalidExecutionInput", "InvalidName"])
+    @pytest.mark.parametrize("code", ["StateMachineDoesNotExist", "StateMachineDeleting", "InvalidArn", "InvalidName"])
     def test_what_can_never_start_is_told_apart(self, code: str) -> None:
-        """Without what AWS may quote of the input."""
-        quoting = refused(code, message="Invalid input: " + "secret " * 100)
+        """With what AWS says of it, cut short."""
+        telling = refused(code, message="no such thing: " + "x" * 1_000)
+        with pytest.raises(CannotStart, match=f"{code}: no such thing") as error:
+            Executions(Edited(_Nothing(), start_execution=telling), PREFIX).start(a_run(), "{}")
+        assert len(str(error.value)) < 300
+
+    @pytest.mark.parametrize("code", ["InvalidExecutionInput", "ValidationException"])
+    def test_an_input_that_is_refused_is_not_quoted(self, code: str) -> None:
+        """AWS's message may quote it from its beginning; what is raised goes to the log and into the key state."""
+        quoting = refused(code, message="Value '{\"run\":{\"key\":\"secret\"' at 'input' failed to satisfy constraint")
         with pytest.raises(CannotStart, match=code) as error:
             Executions(Edited(_Nothing(), start_execution=quoting), PREFIX).start(a_run(), "{}")
-        assert len(str(error.value)) < 300
+        assert "secret" not in str(error.value)
 
     def test_a_state_machine_that_is_not_there_is_told(self, states: Any) -> None:
         with pytest.raises(CannotStart, match="StateMachineDoesNotExist"):

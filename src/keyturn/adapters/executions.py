@@ -20,8 +20,10 @@ _REFUSED_FOR_GOOD: Final = frozenset(
     }
 )
 
+_MAY_QUOTE_THE_INPUT: Final = frozenset({"InvalidExecutionInput", "ValidationException"})
+"""Of these only the code is told: what is said of a refusal goes to logs and key states, and an input holds events."""
+
 _MESSAGE_CHARACTERS_MAX: Final = 200
-"""What a refusal says goes to logs and into the key state, and AWS may quote the input in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,7 @@ class Executions:
                 if code_of(error) == "ExecutionAlreadyExists":
                     return
                 if code_of(error) in _REFUSED_FOR_GOOD:
-                    message = str(error.response["Error"].get("Message", ""))[:_MESSAGE_CHARACTERS_MAX]
-                    raise CannotStart(f"{code_of(error)}: {message}") from error
+                    raise CannotStart(_told(error)) from error
                 raise
 
     def stop(self, run: Run, cause: str) -> bool:
@@ -88,3 +89,11 @@ class Executions:
 
     def _arn(self, machine: str, execution_name: str) -> str:
         return f"{(self.prefix + machine).replace(':stateMachine:', ':execution:')}:{execution_name}"
+
+
+def _told(error: ClientError) -> str:
+    """Say why a start is refused."""
+    code = code_of(error)
+    if code in _MAY_QUOTE_THE_INPUT:
+        return f"{code}: Step Functions refuses its input, or its name"
+    return f"{code}: {error.response['Error'].get('Message', '')}"[:_MESSAGE_CHARACTERS_MAX]
