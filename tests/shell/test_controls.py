@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from keyturn.adapters.controls import Controls
-from keyturn.core.breaker import Breaker, BreakerPhase, Probe
+from keyturn.core.breaker import Breaker, BreakerPhase, BreakerRules, Probe, Succeeded
 from keyturn.core.route import Routes, parse_routes
 from keyturn.core.state import KeyState, Phase, Queue, WaitsFor
+from keyturn.shell.breakers import report
 from keyturn.shell.operator_requests import answer
 from keyturn.shell.sequence import sequence
+from keyturn.shell.watch import expire
 from tests.shell.faults import Fault
 from tests.shell.step_functions import Execution
 from tests.shell.world import ROUTE, STEPS, World
@@ -460,6 +462,26 @@ class TestBreaker:
         world.pass_time(2)
         assert sequence(world.platform, payload)["refusal"] == "wrong_phase"
         assert breaker(world).phase is BreakerPhase.PROBING
+
+    def test_a_failure_that_is_told_when_its_attempt_is_over_is_no_news_for_the_breaker(self) -> None:
+        """Its execution began from the state that came with its run, and tells of it after the watchdog gave it up."""
+        world = World(shop())
+        world.put("k", "placed")
+        world.put("k", "placed", payment="fail")
+        world.deliver()
+        (execution,) = world.live()
+        world.run(execution)
+        for step in STEPS:
+            world.step(execution, step)
+        state = world.state("k")
+        assert state.run is not None
+        world.now_ms = state.run.deadline_ms
+        expire(world.platform, state)
+        assert len(breaker(world).failures) == 1
+        report(world.platform, BreakerRules(BREAKER, **RULES), Succeeded("another"))
+        world.pass_time(2)
+        assert sequence(world.platform, execution.payload)["refusal"] == "wrong_phase"
+        assert breaker(world).failures == ()
 
     @staticmethod
     def _probe(world: World) -> Execution:

@@ -38,7 +38,8 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
         telemetry.logger().warning("execution refused", extra=fields)
         return {"outcome": "refused"}
     change = Change(platform, header.key, hand_over=HandOver(execution))
-    seen = None if _wants_news(platform, header) else _state_seen(header, verdict, payload.get("seen"))
+    is_read = _tells_a_breaker(platform, header, verdict.ending)
+    seen = None if is_read else _state_seen(header, verdict, payload.get("seen"))
     applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending), seen)
     refusal = applied.transition.refusal
     if refusal is None:
@@ -61,10 +62,13 @@ def _verdict(steps: Any, execution: DrainingExecution | None) -> Verdict:
     return replace(verdict, execution_id=execution.id)
 
 
-def _wants_news(platform: Platform, header: RunHeader) -> bool:
-    """Whether a breaker is told of a success: before the write, so it must not be one that is over already."""
+def _tells_a_breaker(platform: Platform, header: RunHeader, ending: Ending) -> bool:
+    """Whether a breaker is told of this ending: before the write, so it must not be of an attempt that is over."""
     rules = platform.routes.named_or_missing(header.route).breaker
-    return rules is not None and platform.controls.recent().breaker(rules.name).wants_news
+    if rules is None:
+        return False
+    has_failed = ending.outcome is not Outcome.SUCCEEDED
+    return has_failed or platform.controls.recent().breaker(rules.name).wants_news
 
 
 def _state_seen(header: RunHeader, verdict: Verdict, handed_over: Any) -> KeyState | None:
