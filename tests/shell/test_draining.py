@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from keyturn.core.state import KeyState, Phase
+from keyturn.errors import LogIncomplete
 from keyturn.shell import draining
 from keyturn.shell.sequence import sequence
 from keyturn.shell.watch import expire, wake
@@ -246,3 +247,33 @@ def test_a_state_that_came_with_an_earlier_run_is_not_believed() -> None:
     execution.go_on(sequence(world.platform, done(world, execution)))
     assert sequence(world.platform, done(world, execution) | {"seen": old})["refusal"] is None
     assert state_of(world).finished == 3
+
+
+def test_a_run_that_the_log_lacks_when_its_answer_was_lost_is_parked_by_its_next_attempt() -> None:
+    """The answer fails, and the execution with it; nothing is skipped, and a person who skips it lets the key go on."""
+    world = World()
+    execution = two_events(world)
+    last = world.put("k", "express")
+    assert world.deliver()
+    payload = done(world, execution)
+    sequence(world.platform, payload)
+    lost = state_of(world).run
+    assert lost is not None
+    world.dynamodb.delete_item(
+        TableName=world.settings.state_table, Key={"pk": {"S": "key#k"}, "sk": {"S": f"event#{lost.slice.first}"}}
+    )
+    with pytest.raises(LogIncomplete, match="holds 0 of the run's 1 events"):
+        sequence(world.platform, payload)
+    world.fail(execution)
+    world.settle()
+    state = state_of(world)
+    assert state.parked is not None
+    assert "cannot start: key" in state.parked.reason
+    assert "holds 0 of the run's 1 events" in state.parked.reason
+    assert state.cursor < lost.slice.first
+    assert len(world.states.executions) == 1
+    world.ask("skip", key="k")
+    world.settle()
+    state = state_of(world)
+    assert (state.phase, state.cursor) == (Phase.IDLE, last)
+    assert {effect.position for effect in world.effects} == {payload["run"]["first"], last}
