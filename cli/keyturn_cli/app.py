@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -54,7 +56,7 @@ def run() -> NoReturn:
     if not all(map(is_unicode, sys.argv)):
         _fail("an argument is no UTF-8: Python couldn't read some of its bytes")
     try:
-        app(prog_name="keyturn")
+        _run_to_its_end()
     except (CliError, LocalError) as error:
         _fail(str(error))
     except KeyturnError as error:
@@ -63,7 +65,28 @@ def run() -> NoReturn:
         _fail(f"{_refusal(error)}{_hint(error)}")
     except BotoCoreError as error:
         _fail(str(error))
+    except BrokenPipeError:
+        _drop_output()  # whoever read it has seen enough
+        sys.exit(1)
+    except OSError as error:
+        _drop_output()
+        _fail(str(error))
     sys.exit(0)
+
+
+def _run_to_its_end() -> None:
+    """Run the command, and write what is left of its output while an error of that can still be told."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - None where it was closed; to the end
+    try:
+        app(prog_name="keyturn")
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+
+
+def _drop_output() -> None:
+    """Keep the interpreter from writing the rest when it ends: that fails again, in its own words."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> NoReturn:

@@ -111,6 +111,59 @@ def test_idle_keys_are_not_listed_and_that_is_said(project: Path) -> None:
     assert run.stdout == "Idle keys aren't listed, since they aren't indexed; look at one: keyturn key KEY\n"
 
 
+LISTS = (["drill", "--list"], ["drill", "--list", "--output", "json"], ["--help"])
+"""Through each of the ways in which something is printed."""
+
+
+@pytest.mark.parametrize("arguments", LISTS, ids=" ".join)
+@pytest.mark.parametrize("is_buffered", [True, False])
+def test_a_reader_that_has_seen_enough_hears_nothing_more(
+    project: Path, arguments: list[str], *, is_buffered: bool
+) -> None:
+    """As behind `| head -1`, or a reader that doesn't exist."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = _printed(project, arguments, writer, is_buffered=is_buffered)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+@pytest.mark.parametrize("arguments", LISTS, ids=" ".join)
+@pytest.mark.parametrize("is_buffered", [True, False])
+def test_a_disk_that_is_full_is_one_line(project: Path, arguments: list[str], *, is_buffered: bool) -> None:
+    """What a redirection writes to."""
+    with Path("/dev/full").open("w") as full:
+        done = _printed(project, arguments, full.fileno(), is_buffered=is_buffered)
+    assert (done.returncode, done.stderr) == (1, "Error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", LISTS, ids=" ".join)
+def test_who_closed_the_output_wants_none(project: Path, arguments: list[str]) -> None:
+    """As `>&-` does, or a service manager."""
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -m keyturn_cli.main "$@" >&-', sys.executable, *arguments],
+        cwd=project, env=_environment(), stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _printed(
+    folder: Path, arguments: list[str], to: int, *, is_buffered: bool
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that prints to a file, in the way of a terminal or not."""
+    return subprocess.run(
+        [sys.executable, "-m", "keyturn_cli.main", *arguments],
+        cwd=folder,
+        env=_environment() | {"PYTHONUNBUFFERED": "" if is_buffered else "1"},
+        stdout=to,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def test_completion_is_silent_when_anything_is_amiss(project: Path) -> None:
     """A shell that is asked for words must not be answered with an error."""
     run = _keyturn(
