@@ -215,6 +215,18 @@ class TestCapacity:
         assert capacity.take(1, NOW_MS + 500) == 0
         assert capacity.take(1, NOW_MS + 1_000) == 1
 
+    @pytest.mark.parametrize("ahead_ms", [1_000, 3_600_000])
+    def test_a_count_by_a_clock_that_was_ahead_lasts_no_longer(self, table: Table, ahead_ms: int) -> None:
+        """It would stand until every clock has come to that time."""
+        capacity = self.capacity(table)
+        assert capacity.take(3, NOW_MS + ahead_ms) == 3
+        assert capacity.take(3, NOW_MS) == 3
+
+    def test_clocks_that_differ_by_little_share_a_count(self, table: Table) -> None:
+        capacity = self.capacity(table)
+        assert capacity.take(3, NOW_MS + 50) == 3
+        assert capacity.take(1, NOW_MS) == 0
+
     def test_a_slot_that_was_given_up_goes_to_one_that_waits(self, table: Table) -> None:
         self.fill(table, running=3, waiting=2)
         assert self.capacity(table).hand_on(NOW_MS) == 1
@@ -289,7 +301,7 @@ class TestExecutions:
     @pytest.mark.parametrize("code", ["InvalidExecutionInput", "ValidationException"])
     def test_an_input_that_is_refused_is_not_quoted(self, code: str) -> None:
         """AWS's message may quote it from its beginning; what is raised goes to the log and into the key state."""
-        quoting = refused(code, message="Value '{\"run\":{\"key\":\"secret\"' at 'input' failed to satisfy constraint")
+        quoting = refused(code, message='Value \'{"run":{"key":"secret"\' at \'input\' failed to satisfy constraint')
         with pytest.raises(CannotStart, match=code) as error:
             Executions(Edited(_Nothing(), start_execution=quoting), PREFIX).start(a_run(), "{}")
         assert "secret" not in str(error.value)

@@ -148,9 +148,7 @@ def test_who_closed_the_output_wants_none(project: Path, arguments: list[str]) -
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def _printed(
-    folder: Path, arguments: list[str], to: int, *, is_buffered: bool
-) -> subprocess.CompletedProcess[str]:
+def _printed(folder: Path, arguments: list[str], to: int, *, is_buffered: bool) -> subprocess.CompletedProcess[str]:
     """Run a command that prints to a file, in the way of a terminal or not."""
     return subprocess.run(
         [sys.executable, "-m", "keyturn_cli.main", *arguments],

@@ -297,6 +297,15 @@ class TestClocks:
         assert let_time_pass(world, PASS_MS) >= QUIET_MS
         ends_well(world)
 
+    def test_slots_that_were_counted_hours_ahead_are_counted_again(self) -> None:
+        """That all were taken then would keep every key waiting until that time."""
+        world = World(max_in_flight_runs=1)
+        assert world.platform.capacity.take(1, self.later(world)) == 1
+        world.put("k")
+        world.deliver()
+        assert world.state("k").phase is Phase.RUNNING
+        ends_well(world)
+
     def test_right_times_are_left_alone(self) -> None:
         world = World()
         started(world)

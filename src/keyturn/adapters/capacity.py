@@ -53,7 +53,9 @@ class Capacity:
         item = self.table.get(*_PLACE) or {}
         counted_at_ms = item.get("counted_at_ms", 0)
         stored = Load(item.get("running", 0), item.get("waiting", 0))
-        if now_ms - counted_at_ms < _COUNT_EVERY_MS or not self._may_count(counted_at_ms, now_ms):
+        # A count from the future too is old: by a clock that is ahead, it would stand until then.
+        is_recent = abs(now_ms - counted_at_ms) < _COUNT_EVERY_MS
+        if is_recent or not self._may_count(counted_at_ms, now_ms):
             return stored
         counted = Load(self.index.count(Queue.RUNNING), self.index.count(Queue.WAITING))
         self._update(
