@@ -71,6 +71,34 @@ def reporting(kind: str = "standard", **data: str) -> Callable[[World], None]:
     return prepare
 
 
+def gone_on(**data: str) -> Callable[[World], None]:
+    """Have the busy key's execution at its second run, which came bound, with a third event behind."""
+
+    def prepare(world: World) -> None:
+        world.put("k", "express")
+        world.put("k", "express", **data)
+        world.put("k", "express")
+        world.put("w1")
+        world.deliver()
+        (execution,) = (one for one in world.live() if one.key == "k")
+        world.run(execution)
+        assert execution.seen is not None
+
+    return prepare
+
+
+def reporting_again(**data: str) -> Callable[[World], None]:
+    """Prepare that execution to report of its second run."""
+
+    def prepare(world: World) -> None:
+        gone_on(**data)(world)
+        execution = next(one for one in world.live() if one.key == "k")
+        for step in ("inventory", "payment"):
+            world.step(execution, step)
+
+    return prepare
+
+
 def the_sequencer(world: World) -> None:
     """Run the last state once; AWS tries it a second time, which `settle` does."""
     world.finish(next(one for one in world.live() if one.key == "k"))
@@ -113,9 +141,12 @@ SCENES = {
     "dispatcher": Scene(a_batch, lambda world: world.deliver()),
     "worker": Scene(a_busy_key(), a_worker),
     "worker of an express run": Scene(a_busy_key("express"), a_worker),
+    "worker of a run that came bound": Scene(gone_on(), a_worker),
     "worker of a batch": Scene(a_busy_key("batch"), a_worker),
     "sequencer, success": Scene(reporting(), the_sequencer),
     "sequencer, express success": Scene(reporting("express"), the_sequencer),
+    "sequencer, success of a run that came bound": Scene(reporting_again(), the_sequencer),
+    "sequencer, failure of a run that came bound": Scene(reporting_again(inventory="hang once"), the_sequencer),
     "sequencer, hang": Scene(reporting(inventory="hang once"), the_sequencer),
     "sequencer, lost worker": Scene(reporting("express", inventory="vanish once"), the_sequencer),
     "sequencer, skip": Scene(reporting("skip", inventory="permanent"), the_sequencer),
