@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from keyturn.core.state import KeyState, Phase
+from keyturn.core.state import KeyState, Phase, WaitsFor
 from keyturn.errors import LogIncomplete
 from keyturn.shell import draining
 from keyturn.shell.sequence import sequence
 from keyturn.shell.watch import expire, wake
 from tests.shell.faults import Fault
+from tests.shell.operated import OperatedWorld
 from tests.shell.step_functions import Execution
 from tests.shell.world import STEPS, World
 
@@ -132,11 +133,35 @@ def test_nobody_else_starts_a_run_that_is_bound() -> None:
     assert sequence(world.platform, payload)["run"] == lost["run"]
 
 
+def test_what_an_operator_asks_before_the_answer_comes_again_holds_behind_that_run() -> None:
+    """A hold and a replay of what is done: the claimed run goes on first, as it stands now, and nobody starts it."""
+    world = OperatedWorld()
+    execution = two_events(world)
+    first = execution.input["run"]["first"]
+    payload = done(world, execution)
+    lost = sequence(world.platform, payload)
+    world.rewind("k", [first], fresh=True, replay="again")
+    world.operate("hold-key", "k")
+    again = sequence(world.platform, payload)
+    assert again["seen"]["version"] == lost["seen"]["version"] + 2
+    assert {**again, "seen": None} == {**lost, "seen": None, "refusal": "superseded"}
+    execution.go_on(again)
+    assert sequence(world.platform, done(world, execution))["refusal"] is None
+    state = state_of(world)
+    assert (state.waits_for, state.finished, state.is_replaying) == (WaitsFor.RELEASE, 2, True)
+    world.operate("release-key", "k")
+    world.settle()
+    world.check()
+    assert [effect.position for effect in world.effects if effect.generation][:1] == [first]
+    assert len(world.states.executions) == 2, "one for the two events, one for the replay"
+
+
 def test_a_run_whose_execution_died_is_found_at_its_deadline_and_started() -> None:
-    """That is a failed attempt, though no worker began: nobody can tell."""
+    """That is a failed attempt, though no worker began: nobody can tell. Who asks for it still gets nothing."""
     world = World()
     execution = two_events(world)
-    sequence(world.platform, done(world, execution))
+    payload = done(world, execution)
+    sequence(world.platform, payload)
     world.fail(execution)
     state = state_of(world)
     assert state.run is not None
@@ -144,6 +169,7 @@ def test_a_run_whose_execution_died_is_found_at_its_deadline_and_started() -> No
     expire(world.platform, state)
     (record,) = world.items("key#k", "attempt#")
     assert (record["outcome"], record["reason"]) == ("failed", "hung")
+    assert sequence(world.platform, payload) == {"outcome": "succeeded", "refusal": "wrong_phase"}
     world.settle()
     world.check()
     assert len(world.states.executions) == 2
