@@ -100,7 +100,7 @@ def _commands(state: KeyState) -> Iterator[ask.Command]:
             yield ask.Claim(following)
     yield ask.Bind(fence, "x")
     yield ask.Extend(fence, "x", HOUR_MS * 1_000)
-    yield ask.Postpone(fence, state.not_before_ms + 1)
+    yield ask.Postpone(fence, state.not_before_ms + HOUR_MS)
     yield ask.Retime(HOUR_MS)
     yield ask.Park("")
     yield from _ends_of_attempts(state)

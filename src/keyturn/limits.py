@@ -16,6 +16,9 @@ BATCH_GET_ITEMS_MAX: Final = 100
 MESSAGE_DELAY_S_MAX: Final = 900
 """SQS DelaySeconds. Source: SendMessage API reference."""
 
+LAMBDA_S_MAX: Final = 900
+"""Longest time of a Lambda function. Hard. Source: AWS Lambda Developer Guide, "Lambda quotas"."""
+
 EXPRESS_EXECUTION_S_MAX: Final = 300
 """Longest life of an Express execution. Hard. Source: AWS Step Functions Developer Guide, "Service quotas"."""
 

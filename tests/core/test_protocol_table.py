@@ -494,6 +494,21 @@ class TestRetime:
         done = decide(waiting, ask.Retime(NOW_MS + 1))
         assert done.state.not_before_ms == NOW_MS + 900_000 + make.RULES.clock_margin_ms
 
+    def test_a_deadline_does_not_come_before_its_workers_have_ended(self) -> None:
+        """Once it is over, the next attempt waits for nobody; and a deploy may have made workers shorter since."""
+        state = make.bound()
+        assert state.run is not None
+        run = replace(state.run, worker_timeout_s=900, deadline_ms=NOW_MS + 3_600_000)
+        corrected = make.after(replace(state, run=run), ask.Retime(NOW_MS + 1))
+        assert corrected.run is not None
+        assert corrected.run.deadline_ms == NOW_MS + 900_000 + make.RULES.clock_margin_ms
+
+    def test_a_key_without_a_run_is_not_woken_while_any_worker_may_be_at_work(self) -> None:
+        """That of the run that was passed, which nobody remembers: no Lambda has more than 15 minutes."""
+        waiting = replace(make.waiting_for_time(), run=None, not_before_ms=NOW_MS + 3_600_000)
+        done = decide(waiting, ask.Retime(NOW_MS + 1))
+        assert done.state.not_before_ms == NOW_MS + 900_000 + make.RULES.clock_margin_ms
+
     @pytest.mark.parametrize("state", [make.bound(), make.waiting_for_time(), make.waiting_for_slot()])
     def test_times_that_can_be_right_stay(self, state: KeyState) -> None:
         assert decide(state, ask.Retime(NOW_MS + 20_000)).refusal is Refusal.NOTHING_NEW

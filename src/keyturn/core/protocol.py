@@ -73,6 +73,7 @@ from keyturn.core.state import (
     rewound,
     to_run,
 )
+from keyturn.limits import LAMBDA_S_MAX
 
 NO_ROUTE: Final = "no route of this deployment fits the event's type any more"
 
@@ -298,9 +299,11 @@ def _postpone(state: KeyState, command: ask.Postpone, _now_ms: int, _rules: Rule
 
 
 def _retime(state: KeyState, command: ask.Retime, now_ms: int, rules: Rules) -> Transition:
-    latest_ms, run = command.latest_ms, state.run
-    if state.phase is Phase.WAITING and run is not None:
-        latest_ms = max(latest_ms, now_ms + run.worker_timeout_s * 1000 + rules.clock_margin_ms)
+    run = state.run
+    # Not before the workers have ended that may be at work: a deploy may have made them shorter since. That of a run
+    # that was passed nobody remembers.
+    longest_s = run.worker_timeout_s if run is not None else LAMBDA_S_MAX
+    latest_ms = max(command.latest_ms, now_ms + longest_s * 1000 + rules.clock_margin_ms)
     if state.phase is Phase.RUNNING and run is not None and run.deadline_ms > latest_ms:
         sooner = replace(run, started_at_ms=min(run.started_at_ms, now_ms), deadline_ms=latest_ms)
         return Transition(replace(state, run=sooner))
