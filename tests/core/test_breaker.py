@@ -56,6 +56,11 @@ def test_so_many_different_keys_open_it() -> None:
     assert may_probe(breaker, START_MS + 10_000)
 
 
+def test_a_probe_that_a_clock_put_off_for_hours_may_go() -> None:
+    """Else its routes would be held until that clock's time."""
+    assert may_probe(told(Breaker("card-service"), *map(failed, "abc"), at_ms=START_MS + 6 * 3_600_000), START_MS)
+
+
 @given(st.lists(st.integers(0, 59_999), max_size=50))
 def test_one_key_alone_never_opens_it(times: list[int]) -> None:
     """However often its event fails."""

@@ -21,6 +21,12 @@ def test_a_message_that_comes_again_takes_no_second_batch() -> None:
     assert ramp.may_step(1_500)
 
 
+def test_a_batch_that_a_clock_put_off_for_hours_may_go() -> None:
+    """Else the keys of a released route would wait until that clock's time, and nobody could release them again."""
+    ramp = Ramp("paid", 1_000).stepped(6 * 3_600_000)
+    assert ramp.may_step(1_000)
+
+
 def test_it_is_looked_after_longer_than_anybody_may_have_seen_the_hold() -> None:
     """Who saw it may put a key aside for as long as a function runs."""
     ramp = Ramp("paid", 1_000)

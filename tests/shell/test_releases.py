@@ -12,7 +12,7 @@ import pytest
 
 from keyturn.adapters.table import encode_item
 from keyturn.core.event import Event
-from keyturn.core.rollout import Canary, Health, Rollout
+from keyturn.core.rollout import Canary, Health, Rollout, stepped
 from keyturn.core.route import Kind, parse_routes
 from keyturn.core.state import KeyState, Phase
 from keyturn.core.step_context import StepContext
@@ -248,6 +248,17 @@ def test_parked_keys_are_resumed_at_a_bounded_rate() -> None:
     world.watch()
     assert world.rollout.recoveries == ()
     assert {world.state(key).phase for key in taken} == {Phase.IDLE}
+
+
+def test_keys_that_a_clock_put_off_for_hours_are_resumed() -> None:
+    """The one that took the keys before them was ahead."""
+    world, taken = parked_by_the_canary(2)
+    world.ask("release-rollback")
+    (recovery,) = world.rollout.recoveries
+    later = stepped(world.rollout, recovery, recovery.since_ms, world.now_ms + 6 * 3_600_000)
+    world.platform.controls.save_rollout(later, ())
+    world.watch()
+    assert all(world.state(key).phase is not Phase.PARKED for key in taken)
 
 
 def test_a_releases_parked_keys_are_found_behind_many_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -347,6 +348,18 @@ def test_an_interrupted_replay_goes_on_when_it_is_applied_again() -> None:
     assert world.job(job.id).counts == {Fate.DONE: 3}
     assert done(world, 1) == each_step_of(*(event_id for _, _, event_id in THREE_KEYS))
     world.check()
+
+
+def test_a_replay_that_a_clock_took_for_hours_goes_on() -> None:
+    """A slice that died, whose clock was ahead, isn't waited for until its own time."""
+    world = world_with(*THREE_KEYS)
+    job = world.plan(keys=["a", "b", "c"], is_new_generation=True)
+    world.ask("replay-apply", id=job.id)
+    began_ms = world.now_ms
+    world.platform.replays.save(replace(world.job(job.id), busy_until_ms=began_ms + 6 * 3_600_000))
+    world.settle()
+    assert world.job(job.id).counts == {Fate.DONE: 3}
+    assert world.now_ms - began_ms < 3_600_000
 
 
 def test_a_long_replay_is_handed_to_another_execution(monkeypatch: pytest.MonkeyPatch) -> None:

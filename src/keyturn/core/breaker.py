@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from keyturn.core.clocks import is_put_off
+
 
 class BreakerPhase(StrEnum):
     """Whether the routes of a breaker may start runs."""
@@ -151,6 +153,8 @@ def after(breaker: Breaker, event: BreakerEvent, rules: BreakerRules, now_ms: in
 
 def may_probe(breaker: Breaker, now_ms: int) -> bool:
     """Tell whether a probe may go now: its time has come, or the last one is lost."""
+    if breaker.phase is BreakerPhase.OPEN:
+        return not is_put_off(breaker.probe_at_ms, now_ms, breaker.wait_ms)
     return breaker.is_holding and now_ms >= breaker.look_at_ms
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
+from keyturn.core.clocks import is_put_off
+
 RAMP_KEYS_FIRST: Final = 10
 RAMP_KEYS_MAX: Final = 640
 """A batch doubles from the first to this; what the watchdog moves on well within its time."""
@@ -47,7 +49,7 @@ class Ramp:
 
     def may_step(self, now_ms: int) -> bool:
         """Whether its next batch may go."""
-        return now_ms >= self.next_at_ms - _EARLY_MS
+        return not is_put_off(self.next_at_ms - _EARLY_MS, now_ms, RAMP_STEP_MS)
 
     def is_over(self, now_ms: int) -> bool:
         """Whether nobody can put a key aside any more who saw the hold."""

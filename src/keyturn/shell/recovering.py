@@ -13,6 +13,7 @@ from keyturn.adapters.index import Entry
 from keyturn.adapters.table import chunks
 from keyturn.adapters.wake import Subject
 from keyturn.core import commands as ask
+from keyturn.core.clocks import is_put_off
 from keyturn.core.commands import Operator
 from keyturn.core.rollout import Recovery, recovered, stepped
 from keyturn.core.state import KeyState, Queue
@@ -55,7 +56,7 @@ def recover(platform: Platform, number: int, has_time: HasTime) -> None:
 def _recover(platform: Platform, recovery: Recovery, has_time: HasTime) -> int:
     """Resume the next keys, if they may go by now. However many ask for it, who writes the next step first does it."""
     now_ms = platform.clock()
-    if now_ms < recovery.next_at_ms - _EARLY_MS:
+    if is_put_off(recovery.next_at_ms - _EARLY_MS, now_ms, _STEP_MS):
         return 0
     entries = _parked_since(platform, recovery)
     found = list(islice(_parked_by(platform, recovery, entries), _RESUMED_AT_ONCE))

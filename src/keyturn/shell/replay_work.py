@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from keyturn.adapters import telemetry
+from keyturn.core.clocks import is_put_off
 from keyturn.core.replay_job import ACTIVE, JobState, ReplayJob, pause_s
 from keyturn.errors import JobChanged, KeyturnError, Throttled
+from keyturn.limits import LAMBDA_S_MAX
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_applying import apply_on
 from keyturn.shell.replay_planning import plan_on
@@ -89,7 +91,7 @@ def work_on_replay(
     if job is None or job.state not in ACTIVE:
         return _answer(job_id, turn, is_through=True)
     now_ms = platform.clock()
-    if job.busy_until_ms > now_ms:
+    if is_put_off(job.busy_until_ms, now_ms, LAMBDA_S_MAX * 1_000):
         return _answer(job_id, turn, wait_s=1 + (job.busy_until_ms - now_ms) // 1000)
     part = _Slice(
         platform,
