@@ -16,7 +16,7 @@ from keyturn.adapters.table import Table, decode_item, encode_item
 from keyturn.core import commands as ask
 from keyturn.core.positions import position
 from keyturn.core.route import Kind
-from keyturn.core.state import Hold, KeyState, Parked, Phase, Queue, Replay, Run, Slice, Span, WaitsFor
+from keyturn.core.state import START, Hold, KeyState, Parked, Phase, Queue, Replay, Run, Slice, Span, WaitsFor
 from keyturn.errors import Conflict, StoreError, Throttled
 from tests.adapters.aws import edited, refused, sent_twice
 from tests.core import states as make
@@ -57,6 +57,7 @@ states = st.builds(
     replay=st.none() | replays,
     missing=counts,
     release=counts,
+    dropped_through=st.just(START) | positions,
     last_replay=st.just("") | texts,
 ).filter(
     lambda state: (state.run or state.phase is not Phase.RUNNING) and (state.parked or state.phase is not Phase.PARKED)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from keyturn.adapters import steps
 from keyturn.core.protocol import NO_ROUTE
-from keyturn.core.route import Routes
+from keyturn.core.route import Routes, parse_routes
 from keyturn.core.state import Phase, WaitsFor
 from keyturn.core.task import Task
 from keyturn.shell import apply as applying
 from keyturn.shell.sequence import sequence
 from keyturn.shell.work import work
 from tests.shell.faults import Fault
-from tests.shell.world import STEPS, WORKER_TIMEOUT_MS, World
+from tests.shell.operated import OperatedWorld
+from tests.shell.world import ROUTE, STEPS, WORKER_TIMEOUT_MS, World
 
 SERVICES = ("models", "moto")
 """Both, since these touch every store."""
@@ -460,6 +463,28 @@ class TestFailing:
         state = world.state("k")
         assert state.parked is not None
         assert state.parked.reason == NO_ROUTE
+
+    def test_what_was_done_before_a_route_was_removed_is_done_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The route is back with smaller batches: a run's first event finds its result among those of the batch."""
+        monkeypatch.setattr(steps, "_NEAR_ITEMS", 2)  # as though a wide Map's results lay there
+        world = OperatedWorld()
+        for wanted in ("", "", "fail"):
+            world.put("k", "batch", inventory=wanted)
+        world.deliver()
+        world.run(only(world))
+        world.redeploy(parse_routes({"routes": [{**ROUTE, "name": "other", "type": "other"}]}))
+        world.settle()
+        parked = world.state("k").parked
+        assert parked is not None
+        assert parked.reason == NO_ROUTE
+        world.redeploy(parse_routes({"routes": [{**ROUTE, "name": "batch", "type": "batch"}]}))
+        world.is_repaired = True
+        world.operate("resume", "k")
+        world.settle()
+        world.check()
+        done = Counter((effect.event_id, effect.step) for effect in world.effects)
+        failed = ("e-3", "inventory")
+        assert done == {(f"e-{number}", step): 1 for number in (1, 2, 3) for step in STEPS} | {failed: done[failed]}
 
     def test_a_start_that_is_refused_for_good_parks(self) -> None:
         world = World()

@@ -123,6 +123,7 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "replay": _encode_replay(state.replay) if state.replay else None,
         "missing": state.missing or None,
         "release": state.release or None,
+        "dropped_through": state.dropped_through or None,
         "last_replay": state.last_replay or None,
     }
 
@@ -171,6 +172,7 @@ def _decode_state(key: str, item: Item) -> KeyState:
         replay=_decode_replay(item["replay"]) if "replay" in item else None,
         missing=item.get("missing", 0),
         release=item.get("release", 0),
+        dropped_through=Position(item.get("dropped_through", "")),
         last_replay=item.get("last_replay", ""),
     )
 

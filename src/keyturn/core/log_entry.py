@@ -113,7 +113,7 @@ def execution_input(
         "personal": route.personal_key,
         "release": state.release,
         "qualifier": qualifier,
-        "forward": not state.is_replaying,
+        "forward": state.goes_forward(run),
     }
     if run.execution_id is not None:
         header["bound"] = True

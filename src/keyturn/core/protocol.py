@@ -567,7 +567,7 @@ def _seeking(after: Transition) -> Transition:
 def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> Transition:
     """Claim a run: next fence, new deadline. Without a slot the key waits, without a route it is parked."""
     if following.route is None:
-        return _park(replace(state, run=None, held_route=""), NO_ROUTE, now_ms)
+        return _park(_without_run(state), NO_ROUTE, now_ms)
     if state.hold is not None or following.is_held:
         return _wait_for_release(state, following, now_ms)
     if not following.has_slot:
@@ -599,6 +599,12 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
         parked=None,
     )
     return Transition(running, actions=(Emit(Count.STARTED), StartRun(run)))
+
+
+def _without_run(state: KeyState) -> KeyState:
+    """Drop a run that no route takes: another one may take its events by a slice of its own."""
+    dropped = state.run.slice.last if state.run is not None else state.dropped_through
+    return replace(state, run=None, held_route="", dropped_through=max(dropped, state.dropped_through))
 
 
 def _generation(state: KeyState) -> int:

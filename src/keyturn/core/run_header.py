@@ -32,7 +32,8 @@ class RunHeader:
     machine: str = ""
     """Name of its state machine, without the stack's; empty in an input of a version that didn't write it."""
     is_forward: bool = False
-    """Whether the run is of no replay: none of its events was in a run of other events before, nor any behind them."""
+    """Whether none of its events was in a run of other events before, nor any behind them: it is of no replay, nor cut
+    anew because a deploy took its route away."""
     is_bound: bool = False
     """Whether the attempt belonged to this execution when it was claimed: no worker need bind it or wait for that."""
 

@@ -170,11 +170,17 @@ class KeyState:
     last_replay: str = ""
     """The replay that was asked for last, by its id: asking for it again changes nothing. Of those before it, the
     records of operations tell."""
+    dropped_through: Position = START
+    """The last event of a run that was dropped because no route took it any more: runs up to there are cut anew."""
 
     @property
     def is_replaying(self) -> bool:
         """Whether the cursor was moved back and has not returned."""
         return self.replay is not None and not self.replay.is_noted
+
+    def goes_forward(self, run: Run) -> bool:
+        """Whether a run of the key is of no replay, and none of its events was in a run of other events before."""
+        return not self.is_replaying and run.slice.first > self.dropped_through
 
     @property
     def has_pending(self) -> bool:
