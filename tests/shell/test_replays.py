@@ -259,6 +259,31 @@ class TestApply:
         world.slice_of(world.replaying()[0])
         assert 5_000 <= world.now_ms - began_ms <= 8_000
 
+    def test_no_slice_waits_longer_for_the_rate_than_it_may_take(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Many keys are due for their next rewind at once; a slice that slept for all of them would be killed."""
+        monkeypatch.setattr("keyturn.core.replay_plan.CHUNK_SPANS_MAX", 1)
+        keys = [f"k{number}" for number in range(12)]
+        kinds = ["express", "standard", "express"]
+        world = world_with(*((key, kind, f"{key}-{n}") for key in keys for n, kind in enumerate(kinds)))
+        job = world.plan(keys=keys, type="express", is_new_generation=True, rate=1)
+        world.ask("replay-apply", id=job.id)
+        (execution,) = world.replaying()
+        world.slice_of(execution, pieces=len(keys))
+        for _ in keys:
+            world.fill()
+            for run in world.live():
+                world.run(run)
+        longest_ms = 0
+        for _ in range(2 * len(keys)):
+            began_ms = world.now_ms
+            world.slice_of(execution, pieces=1)
+            longest_ms = max(longest_ms, world.now_ms - began_ms)
+            world.now_ms += 1_000
+        assert longest_ms <= 2_000
+        world.settle()
+        assert done(world, 1) == each_step_of(*(f"{key}-0" for key in keys))
+        assert done(world, 2) == each_step_of(*(f"{key}-2" for key in keys))
+
     def test_applying_twice_is_refused_and_says_by_whom(self) -> None:
         world = world_with(*THREE_KEYS)
         job = world.plan(keys=["a"], is_new_generation=True)
@@ -288,6 +313,41 @@ class TestCancel:
         assert done(world, 1) == each_step_of(f"{key}-standard")
         assert {state.phase for state in world.key_states().values()} == {Phase.IDLE}
         world.check()
+
+    @pytest.mark.parametrize("fault", [Fault.DIES_AFTER, Fault.LOSES_ANSWER, Fault.THROTTLES], ids=lambda one: one.name)
+    def test_a_further_rewind_that_was_not_written_down_is_called_off_too(
+        self, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever began it died, or was throttled, before the plan told of it."""
+        monkeypatch.setattr("keyturn.core.replay_plan.CHUNK_SPANS_MAX", 1)
+        for strike_at in range(1, 30):
+            world = world_with(*(("k", kind, f"{n}") for n, kind in enumerate(["express", "standard"] * 3)))
+            job = world.plan(keys=["k"], type="express", is_new_generation=True)
+            world.ask("replay-apply", id=job.id)
+            (execution,) = world.replaying()
+            world.slice_of(execution)
+            world.now_ms += 2_000
+            world.fill()
+            for run in world.live():
+                world.run(run)
+            assert done(world, 1) == each_step_of("0")
+            world.faults.arm(strike_at, fault)
+            world.slice_of(execution)
+            has_struck = world.faults.has_struck
+            world.faults.arm(None)
+            world.ask("replay-cancel", id=job.id)
+            while world.replaying():
+                world.slice_of(execution)
+                world.now_ms += 1_000
+            world.settle()
+            told = f"call {strike_at} ({world.faults.struck})"
+            assert world.job(job.id).state is JobState.CANCELLED, told
+            assert (done(world, 1), done(world, 2)) == (each_step_of("0"), Counter()), told
+            assert world.state("k").phase is Phase.IDLE
+            if not has_struck:
+                assert strike_at > 1
+                return
+        raise AssertionError("the replayer makes more calls than that")
 
     def test_a_plan_that_was_called_off_can_not_be_applied(self) -> None:
         world = world_with(*THREE_KEYS)

@@ -56,9 +56,15 @@ _Step = Callable[[Platform, RouteVersions, ReplayJob, PlannedKey, KeyState], Pla
 
 
 def _with_so_many_rewinds(page: Sequence[tuple[str, PlannedKey]], rate: int) -> Sequence[tuple[str, PlannedKey]]:
-    """Cut a page behind as many planned keys as may be rewound in a second."""
-    planned = [place for place, (_, one) in enumerate(page) if one.fate is Fate.PLANNED]
-    return page[: planned[rate - 1] + 1] if len(planned) > rate else page
+    """Cut a page behind as many keys as may be rewound in a second: more would be waited for in one go."""
+    due = [place for place, (_, one) in enumerate(page) if _may_be_rewound(one)]
+    return page[: due[rate - 1] + 1] if len(due) > rate else page
+
+
+def _may_be_rewound(planned: PlannedKey) -> bool:
+    """Whether a key is due, or will be once the rewind that is under way is through."""
+    has_more = planned.fate not in _LEFT_ALONE and planned.chunk + 1 < planned.chunks
+    return planned.fate is Fate.PLANNED or has_more
 
 
 def _next(
@@ -121,13 +127,21 @@ def _rewind(
 def _cancel(
     platform: Platform, _versions: RouteVersions, job: ReplayJob, planned: PlannedKey, state: KeyState
 ) -> PlannedKey:
+    # Whoever rewound it last, for the first time or once more, may have died before that was written.
+    planned = _as_far_as_it_is(job, planned, state)
     name = rewind_name(job, planned)
     is_through = planned.fate is Fate.APPLIED and (state.replay is None or state.replay.id != name)
     if is_through and planned.chunk + 1 == planned.chunks:
         return replace(planned, fate=Fate.DONE)
-    # Also what is only planned: whoever rewound it may have died before that was written.
     cancel_key(platform, planned.key, name, _act(job.cancelled).operator)
     return replace(planned, fate=Fate.CANCELLED, why="")
+
+
+def _as_far_as_it_is(job: ReplayJob, planned: PlannedKey, state: KeyState) -> PlannedKey:
+    """Return a key with the next of its rewinds if that is under way."""
+    further = replace(planned, chunk=planned.chunk + 1)
+    is_further = state.replay is not None and state.replay.id == rewind_name(job, further)
+    return further if is_further else planned
 
 
 def rewind_name(job: ReplayJob, planned: PlannedKey) -> str:
