@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from keyturn.adapters.controls import Controls
+from keyturn.adapters.table import encode_item
 from keyturn.core.breaker import Breaker, BreakerPhase, BreakerRules, Probe, Succeeded
 from keyturn.core.route import Routes, parse_routes
 from keyturn.core.state import KeyState, Phase, Queue, WaitsFor
@@ -34,6 +36,13 @@ def shop() -> Routes:
         {**ROUTE, "name": "scanned", "type": "scanned"},
         {**ROUTE, "name": "lossy", "type": "lossy", "on_exhaustion": "skip", "max_attempts": 1},
     ]
+    return parse_routes({"routes": entries, "breakers": {BREAKER: RULES}})
+
+
+def with_breaker_on(route: str, *, without_it: Sequence[str] = ()) -> Routes:
+    """Return a route that has the breaker, and others that have none."""
+    entries = [{**ROUTE, "name": route, "type": route, "breaker": BREAKER}]
+    entries += [{**ROUTE, "name": name, "type": name} for name in without_it]
     return parse_routes({"routes": entries, "breakers": {BREAKER: RULES}})
 
 
@@ -414,6 +423,46 @@ class TestBreaker:
         world.settle()
         assert phases(world) == {Phase.IDLE: 6}
         assert not world.items("control", "breaker#")
+
+    def test_a_route_that_a_deploy_took_from_an_open_breaker_goes_on(self) -> None:
+        """Nothing holds it any more; the breaker holds what it has left."""
+        world = World(shop(), max_in_flight_runs=4)
+        fall_out(world)
+        assert any(waits_for_release(state, "paid") for state in world.key_states().values())
+        world.redeploy(with_breaker_on("placed", without_it=["paid"]))
+        world.go_on(70)
+        assert breaker(world).is_holding
+        states = world.key_states().values()
+        assert not any(waits_for_release(state, "paid") for state in states)
+        assert any(waits_for_release(state, "placed") for state in states)
+
+    def test_an_open_breaker_hears_of_the_routes_that_it_has_left(self) -> None:
+        """More keys than a look takes wait for a route that is no more: none of them can be its probe."""
+        world = World(shop(), max_in_flight_runs=4)
+        world.outage = {"payment"}
+        for number in range(16):
+            world.put(f"k{number}", "paid")
+        while not breaker(world).is_holding or world.live():
+            world.go_on(0.5)
+        world.redeploy(with_breaker_on("placed"))
+        world.outage.clear()
+        world.put("new", "placed")
+        world.go_on(130)
+        assert not breaker(world).is_holding
+        assert world.state("new").finished == 1
+
+    def test_a_held_key_that_can_not_be_read_holds_up_no_probe_and_no_pass(self) -> None:
+        """A later version wrote its state; the watchdog does the rest all the same."""
+        world = World(shop(), max_in_flight_runs=4)
+        fall_out(world)
+        world.outage.clear()
+        held = [(state.waiting_since_ms, key) for key, state in world.key_states().items() if state.held_route]
+        (item,) = world.items(f"key#{min(held)[1]}", "state")
+        world.dynamodb.put_item(TableName="state", Item=encode_item({**item, "phase": "suspended"}))
+        world.now_ms += 60_000
+        assert world.watch() is not None
+        world.go_on(70)
+        assert not breaker(world).is_holding
 
     def test_while_nothing_fails_it_costs_no_write(self) -> None:
         """The same calls as without a breaker, but for what is read once a second."""

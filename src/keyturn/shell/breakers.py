@@ -27,11 +27,12 @@ from keyturn.core.breaker import (
 from keyturn.core.commands import Ending, Outcome
 from keyturn.core.naming import key_hash
 from keyturn.core.route import Route
-from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
+from keyturn.core.state import KeyState, Phase, Queue, Run
 from keyturn.errors import StoreError
 from keyturn.shell.apply import claim
 from keyturn.shell.platform import Platform
 from keyturn.shell.releasing import begin, wake_ramps
+from keyturn.shell.side_by_side import leave
 from keyturn.shell.waking import wake_at
 
 _TRIES_MAX: Final = 12
@@ -101,12 +102,20 @@ def look_at_all(platform: Platform) -> None:
     """Look at each breaker, as a pass of the watchdog does, and count those that hold their routes."""
     standing = platform.controls.read()
     for breaker in standing.breakers:
-        if platform.routes.breaker(breaker.name) is None:
-            _forget(platform, breaker)
-        elif breaker.is_holding:
-            probe(platform, breaker.name)
+        try:
+            _look_at(platform, breaker)
+        except StoreError as error:
+            leave(error)
     if platform.routes.breakers:
         telemetry.count("OpenBreakers", sum(breaker.is_holding for breaker in standing.breakers))
+
+
+def _look_at(platform: Platform, breaker: Breaker) -> None:
+    if platform.routes.breaker(breaker.name) is None:
+        _forget(platform, breaker)
+    elif breaker.is_holding:
+        _let_go(platform, breaker)
+        probe(platform, breaker.name)
 
 
 def probe(platform: Platform, name: str) -> None:
@@ -128,23 +137,42 @@ def probe(platform: Platform, name: str) -> None:
 
 
 def _candidates(platform: Platform, standing: Standing, breaker: Breaker) -> Iterator[tuple[str, Route]]:
-    """Yield keys that a breaker holds, and nothing else does, the oldest first."""
-    names = [name for name in _released(platform, breaker) if not standing.is_held_by_person(name)]
+    """Yield keys that a breaker holds, and nothing else does, the oldest first: only of those does it hear.
+
+    One that can't be read holds up no other.
+    """
+    names = [name for name in platform.routes.with_breaker(breaker.name) if not standing.is_held_by_person(name)]
     waiting = sorted(
-        (entry.at_ms, entry.key, name)
-        for name in names
-        for entry in platform.index.oldest(Queue.HELD, _CANDIDATES_MAX, name)
+        (entry.at_ms, entry.key) for name in names for entry in platform.index.oldest(Queue.HELD, _CANDIDATES_MAX, name)
     )
-    for _, key, name in waiting[:_CANDIDATES_MAX]:
-        state, route = platform.keys.load(key), platform.routes.named(name)
-        is_there = state.waits_for is WaitsFor.RELEASE and state.held_route == name
-        if is_there and route is not None and platform.clock() >= state.not_before_ms:
-            yield key, route
+    states, unreadable = platform.keys.load_readable(key for _, key in waiting[:_CANDIDATES_MAX])
+    for error in unreadable:
+        leave(error)
+    for state in states:
+        route = platform.routes.named(state.held_route) if state.held_route in names else None
+        if route is not None and platform.clock() >= state.not_before_ms:
+            yield state.key, route
 
 
 def _released(platform: Platform, breaker: Breaker) -> tuple[str, ...]:
     """Name the routes whose keys a breaker holds: those that have it, and those that had it when it opened."""
     return tuple(dict.fromkeys((*platform.routes.with_breaker(breaker.name), *breaker.routes)))
+
+
+def _let_go(platform: Platform, breaker: Breaker) -> None:
+    """A deploy took an open breaker from some of its routes: what it held of those goes on."""
+    having = platform.routes.with_breaker(breaker.name)
+    gone = tuple(route for route in breaker.routes if route not in having)
+    if not gone:
+        return
+    begin(platform, gone)
+    try:
+        platform.controls.save_breaker(
+            replace(breaker, routes=tuple(route for route in breaker.routes if route in having))
+        )
+    except Moved:
+        return  # the next pass finds it as it was
+    wake_ramps(platform, gone)
 
 
 def _forget(platform: Platform, breaker: Breaker) -> None:
