@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from keyturn.adapters import steps
+from keyturn.adapters.duplicates import Identified
+from keyturn.core.event import identity_hash
+from keyturn.core.positions import Position
 from keyturn.core.protocol import NO_ROUTE
 from keyturn.core.route import Routes, parse_routes
 from keyturn.core.state import Phase, WaitsFor
@@ -77,6 +80,21 @@ class TestDispatcher:
         (item,) = world.items("quarantine#")
         assert item["reason"] == "late"
         assert json.loads(item["raw"])["id"] == "e-1"
+
+    def test_what_its_producer_sent_again_runs_in_the_place_of_a_late_event(self) -> None:
+        """Both come in one batch; of the late one nothing but its identity was written, by a dispatcher that died."""
+        world = World()
+        place = world.put("k", event_id="same")
+        world.put("k", event_id="other")
+        world.put("k", event_id="same")
+        late, behind, again = world.records
+        known = Identified("k", identity_hash("/test", "same"), Position(place))
+        world.platform.duplicates.remember([known], world.now_ms)
+        world.dispatch([behind])
+        world.dispatch([late, again])
+        world.settle()
+        assert [item["reason"] for item in world.items("quarantine#")] == ["late"]
+        assert [effect.event_id for effect in world.effects if effect.step == STEPS[0]] == ["other", "same"]
 
     def test_a_producers_resend_is_recorded_and_not_run(self) -> None:
         world = World()

@@ -102,23 +102,25 @@ def _sort(platform: Platform, events: Sequence[Admissible]) -> tuple[list[_Work]
     for error in unreadable:
         telemetry.logger().warning("left for a redelivery", extra={"reason": str(error)})
     states = {state.key: state for state in readable}
-    first_positions = _first_positions(platform, [event for event in events if event.key in states])
+    first_positions = _first_positions(platform, states, [event for event in events if event.key in states])
     in_order = {key: sort_events(state, by_key[key], first_positions) for key, state in states.items()}
     in_log = platform.log.present((event.key, event.position) for found in in_order.values() for event in found.old)
     works = [_Work(states[key], found, *split_old(found.old, in_log)) for key, found in in_order.items()]
     return works, [sequence_number_of(event.position) for event in events if event.key not in states]
 
 
-def _first_positions(platform: Platform, events: Sequence[Admissible]) -> dict[tuple[str, str], Position]:
-    """Tell where known identities came first: those that stand for an event in the log.
+def _first_positions(
+    platform: Platform, states: Mapping[str, KeyState], events: Sequence[Admissible]
+) -> dict[tuple[str, str], Position]:
+    """Tell where known identities came first: those that stand for an event that is in the log, or will be by this.
 
     Log entry and identity are written in one call, but not as one: whoever wrote it may have died with half of it done.
     """
     known = platform.duplicates.first_positions(map(_identified, events))
-    own = {(event.key, event.position) for event in events}
-    elsewhere = {(key, first) for (key, _), first in known.items()} - own
+    to_write = {(event.key, event.position) for event in events if event.position > states[event.key].tail}
+    elsewhere = {(key, first) for (key, _), first in known.items()} - to_write
     in_log = platform.log.present(elsewhere) if elsewhere else set()
-    return {(key, name): first for (key, name), first in known.items() if (key, first) in in_log | own}
+    return {(key, name): first for (key, name), first in known.items() if (key, first) in in_log | to_write}
 
 
 def _write_log(platform: Platform, works: Sequence[_Work]) -> None:
