@@ -12,6 +12,7 @@ import pytest
 from keyturn.core.replay_job import JobState, Source
 from keyturn.core.replay_plan import Fate
 from keyturn.core.state import Phase
+from keyturn.shell.sweep import sweep
 from tests.shell.faults import Fault
 from tests.shell.step_functions import DEFINITION
 from tests.shell.world import STEPS, World
@@ -86,6 +87,25 @@ class TestPlan:
         assert world.plan(outcome="dead-lettered").tally.events == 2
         skipped = world.plan(outcome="skipped")
         assert (skipped.source, list(world.planned(skipped.id))) == (Source.DEAD_LETTERS, ["b"])
+
+    def test_what_was_given_up_late_is_found_however_long_ago_it_arrived(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its key was parked for longer than events live: it is open, so it was renewed."""
+        monkeypatch.setattr("keyturn.shell.replay_planning._LETTERS_A_PIECE", 1)
+        world = World()
+        for key in "ab":
+            world.put(key, "standard", f"{key}-old", inventory="permanent")
+        world.settle()
+        for _ in range(5):
+            world.now_ms += 8 * 86_400_000
+            sweep(world.platform, lambda: True)
+        for key in "ab":
+            world.ask("skip", key=key)
+        today_ms = world.now_ms
+        world.put("c", "skip", "c-new", inventory="permanent")
+        world.settle()
+        assert set(world.planned(world.plan(outcome="skipped").id)) == {"a", "b"}
+        assert world.plan(outcome="dead-lettered").tally.events == 3
+        assert set(world.planned(world.plan(outcome="dead-lettered", from_ms=today_ms).id)) == {"c"}
 
     def test_what_was_tried_again_is_found_by_its_attempt_records(self) -> None:
         world = World()

@@ -1,9 +1,9 @@
 """Attempt records, dead letters, operations: what became of runs that did not simply succeed, and what people did."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from keyturn.adapters.keys import partition
@@ -117,18 +117,15 @@ class OutcomeStore:
         with reading("a dead letter"):
             return {wanted[place]: item["reason"] for place, item in found.items() if "closed" not in item}
 
-    def dead_letters_on(self, day: date) -> Iterator[tuple[str, Position, str]]:
-        """Yield (key, position, reason) of the events that arrived on a day and have an open dead letter."""
-        arguments = {
-            "KeyConditionExpression": "pk = :pk",
-            "FilterExpression": "attribute_not_exists(closed)",
-            "ProjectionExpression": "#key, #position, #reason",
-            "ExpressionAttributeNames": {"#key": "key", "#position": "position", "#reason": "reason"},
-        }
-        for item in self.table.query(arguments, {"pk": f"deadletter#{day.isoformat()}"}):
-            with reading("a dead letter"):
-                letter = item["key"], Position(item["position"]), item["reason"]
-            yield letter
+    def open_dead_letters(self, places: Iterable[ItemKey]) -> list[tuple[str, Position, str]]:
+        """Read (key, position, reason) of dead letters; those that are closed by now are left out."""
+        found = self.table.get_many(places, ("key", "position", "reason", "closed"))
+        with reading("a dead letter"):
+            return [
+                (item["key"], Position(item["position"]), item["reason"])
+                for item in found.values()
+                if "closed" not in item
+            ]
 
     def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
         """Store that one event was given up; the event itself stays in the log.

@@ -4,26 +4,29 @@ Each function does one piece and returns the job as it is afterwards. A piece th
 written, writes the same.
 """
 
+import json
 from collections.abc import Iterable
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import astuple, replace
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
 from keyturn.adapters.archive import Archived
+from keyturn.adapters.index import Entry
 from keyturn.adapters.log import place_of
+from keyturn.adapters.open_items import Kind
 from keyturn.adapters.records import places_in
 from keyturn.adapters.stream_reader import Mark
 from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, ReplayJob, Source
-from keyturn.core.replay_plan import Fate, Heading, Outcome, PlannedKey, Tally, plan_key
+from keyturn.core.replay_plan import END, Fate, Heading, Outcome, PlannedKey, Tally, plan_key
 from keyturn.core.state import KeyState
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.restore import from_stream, restore
 
 _KEYS_A_PIECE: Final = 100
-_DAYS_A_PIECE: Final = 20
+_LETTERS_A_PIECE: Final = 1_000
 _CALLS_A_PIECE: Final = 10
 _HANDS: Final = 8
 _SKIPPED: Final = "skipped by "
@@ -123,20 +126,28 @@ def _scan(platform: Platform, job: ReplayJob) -> ReplayJob:
 
 
 def _read_dead_letters(platform: Platform, job: ReplayJob) -> ReplayJob:
-    """Read the dead letters of some days; the cursor is the last day that was read."""
-    now_ms = platform.clock()
-    since_ms = job.selection.from_ms or now_ms - platform.settings.event_retention_s * 1000
-    first = date.fromisoformat(job.cursor) + timedelta(days=1) if job.cursor else _day(since_ms)
-    last = _day(job.selection.to_ms or now_ms)
-    days = [first + timedelta(days=day) for day in range(min(_DAYS_A_PIECE, (last - first).days + 1))]
-    letters = [letter for day in days for letter in platform.outcomes.dead_letters_on(day)]
+    """Read some open dead letters; the cursor is the last one's place in the index.
+
+    By the index, not by the days of a retention: what is open is renewed, so its event may have arrived long before.
+    """
+    listed = platform.open_items.listed(Kind.DEAD_LETTER, _entry_at(job.cursor))
+    entries = list(islice(listed, _LETTERS_A_PIECE))
+    first = _day(job.selection.from_ms) if job.selection.from_ms else ""
+    last = _day(job.selection.to_ms) if job.selection.to_ms else END
+    chosen = [(entry.pk, entry.sk) for entry in entries if first <= entry.pk.rpartition("#")[2] <= last]
+    letters = platform.outcomes.open_dead_letters(chosen)
     places = [(key, place) for key, place, reason in letters if _is_given_up(reason, job.selection.outcome)]
-    cursor = days[-1].isoformat() if days else ""
-    return _searched(platform, job, places, len(letters), cursor, is_over=not days or days[-1] >= last)
+    cursor = json.dumps(astuple(entries[-1])) if entries else ""
+    return _searched(platform, job, places, len(entries), cursor, is_over=len(entries) < _LETTERS_A_PIECE)
 
 
-def _day(at_ms: int) -> date:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).date()
+def _entry_at(cursor: str) -> Entry | None:
+    """Read a place in the index; None for the beginning, and for a day, which an earlier version went on from."""
+    return Entry(*json.loads(cursor)) if cursor.startswith("[") else None
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 
 def _read_stream(platform: Platform, job: ReplayJob) -> ReplayJob:
