@@ -28,6 +28,7 @@ def check_load(examined: Examination) -> Iterator[Finding]:
     yield _starts(examined)
     yield from _table(examined)
     yield _retention(examined)
+    yield _payloads(examined)
     yield _queues(examined)
 
 
@@ -140,6 +141,23 @@ def _retention(examined: Examination) -> Finding:
             "raise StreamRetentionHours above RecordAgeMaxSeconds",
         )
     return ok(name, f"{hours} h, the mapping gives up after {age_s / 3600:.0f} h")
+
+
+def _payloads(examined: Examination) -> Finding:
+    name = "payloads outlast the log"
+    if examined.target.is_local:
+        return not_checked(name, "this engine lets no object expire")
+    bucket, event_days = examined.target.outputs.payload_bucket_name, examined.settings.event_retention_s // 86_400
+    rules = examined.client("s3").get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    days = min((rule["Expiration"]["Days"] for rule in rules if "Days" in rule.get("Expiration", {})), default=None)
+    if days is not None and days <= event_days:
+        return failed(
+            name,
+            f"large payloads expire after {days} days, the log's items that name them live {event_days}: a replay, and "
+            "what waits long for a person, finds none",
+            "deploy with PayloadRetentionDays above EventRetentionDays",
+        )
+    return ok(name, f"{days or 'any number of'} days, the log's items live {event_days}")
 
 
 def _queues(examined: Examination) -> Finding:

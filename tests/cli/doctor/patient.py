@@ -139,6 +139,7 @@ class Patient:
                 "StreamDescriptionSummary": {"RetentionPeriodHours": 24, "EncryptionType": "KMS"}
             },
             ("kinesis", "put_record"): self._put,
+            ("s3", "get_bucket_lifecycle_configuration"): {"Rules": [{"Expiration": {"Days": 410}}]},
             ("dynamodb", "describe_time_to_live"): {
                 "TimeToLiveDescription": {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"}
             },
