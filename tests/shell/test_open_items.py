@@ -321,6 +321,52 @@ class TestDeadLetters:
         world.settle()
         assert ("e-3", "payment") in done
 
+    def test_a_crash_between_two_marks_runs_no_event_twice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is left open is asked for again, alone and with others: it has begun, so it is closed only."""
+        world = World()
+        for _ in range(3):
+            world.put("k", "skip", payment="permanent")
+        world.settle()
+        first, second, third = places(world, Kind.DEAD_LETTER)
+        done = heal(world)
+        close = OpenItems.close
+
+        def close_first(self: OpenItems, place: ItemKey, *arguments: Any) -> None:
+            if place == second:
+                raise Throttled("died")
+            close(self, place, *arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(OpenItems, "close", close_first)
+            ask(world, "deadletter-redrive", [first, second], is_fresh=True)
+        world.settle()
+        world.now_ms += 3_600_000
+        assert places(world, Kind.DEAD_LETTER) == [second, third]
+        told = ask(world, "deadletter-redrive", [second, third], is_fresh=True)
+        assert {fate for fate, _ in told.values()} == {"done"}
+        world.settle()
+        assert [id_ for id_, step in done if step == "payment"] == ["e-1", "e-2", "e-3"]
+        assert not places(world, Kind.DEAD_LETTER)
+
+    def test_given_up_again_behind_a_failed_run_it_is_not_taken_for_done(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its redrive died before it closed it; then the run before it failed again, which gave it up once more."""
+        world = self.world("behind", payment="permanent")
+        world.ask("resume", key="k")
+        world.settle()
+        both = places(world, Kind.DEAD_LETTER)
+        assert len(both) == 2
+        with monkeypatch.context() as patched:
+            patched.setattr(OpenItems, "close", lambda *_: (_ for _ in ()).throw(Throttled("died")))
+            ask(world, "deadletter-redrive", both)
+        world.settle()
+        world.ask("resume", key="k")
+        world.settle()
+        world.now_ms += 3_600_000
+        done = heal(world)
+        ask(world, "deadletter-redrive", places(world, Kind.DEAD_LETTER))
+        world.settle()
+        assert [id_ for id_, step in done if step == "payment"] == ["e-1", "e-2"]
+
     def test_a_parked_key_is_for_a_person_first(self) -> None:
         world = self.world()
         world.put("k", "standard", payment="permanent")

@@ -120,6 +120,13 @@ class OpenItems:
                 return standing.item  # the SDK sent it twice, since the first answer was lost
             raise _refusal(place, standing.item, now_ms) from standing
 
+    def note_replay(self, place: ItemKey, token: str, replay: str) -> None:
+        """Say by which replay a claimed dead letter is about to run. Raises CannotOperate when the claim is lost."""
+        try:
+            self.table.update(place, "SET replay = :replay", "claimed_by = :token", {"replay": replay, "token": token})
+        except ItemExists as standing:
+            raise _refusal(place, standing.item, 0) from standing
+
     def let_go(self, place: ItemKey, token: str) -> None:
         """Give a claim back, so that nobody has to wait until it has run out."""
         try:

@@ -130,11 +130,13 @@ class OutcomeStore:
     def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
         """Store that one event was given up; the event itself stays in the log.
 
-        One that is open already stands; one that was redriven or discarded is open again.
+        One that is open already stands; one that was redriven or discarded is open again. So is one whose redrive died
+        before it closed it, or the next redrive would take it for done.
         """
         item = self.dead_letter(key, entry, route, reason, at_ms)
+        is_none_or_was_redriven = "attribute_not_exists(pk) OR attribute_exists(closed) OR attribute_exists(replay)"
         with suppress(ItemExists):
-            self.table.put_if(item, "attribute_not_exists(pk) OR attribute_exists(closed)")
+            self.table.put_if(item, is_none_or_was_redriven)
 
     def dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> Item:
         """Make the item that says that one event was given up."""

@@ -1,10 +1,10 @@
 """Runs again what was given up: a replay of just those events, in their order within a key.
 
-The key is rewound first and the dead letters are closed then. A crash between the two leaves them open; the same ones
-redriven once more are the same replay, which a key runs once.
+The key is rewound first and the dead letters are closed then. A crash between the two leaves some open. Each says by
+which replay it was about to run again, and is only closed by the next redrive if that replay has begun.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -44,35 +44,39 @@ def _redrive_key(
     """Claim the dead letters of one key, rewind it once for all of them, then close them."""
     token = platform.process.token()
     claimed: dict[ItemKey, Item] = {}
+    rewound: dict[ItemKey, str] = {}
 
     def claim(place: ItemKey) -> str:
-        claimed[place] = platform.open_items.claim(place, token, platform.clock())
+        letter = platform.open_items.claim(place, token, platform.clock())
+        earlier = letter.get("replay")
+        if earlier and platform.outcomes.has_rewound(key, earlier, 0):
+            rewound[place] = earlier
+        else:
+            claimed[place] = letter
         return ""
 
     taken = [attempt(budget, place, claim) for place in places[:_EVENTS_OF_A_KEY_MAX]]
     answers = [answer for answer in taken if answer.fate is not Fate.DONE]
     answers += [answer_of(place, Fate.UNDONE) for place in places[_EVENTS_OF_A_KEY_MAX:]]
-    if not claimed:
-        return answers
-    letters = list(claimed.values())
-    replay = _replay_of(letters)
-    try:
-        _rewind(
-            platform, key, [Position(letter["position"]) for letter in letters], operator, replay, is_fresh=is_fresh
-        )
-    except (CannotOperate, StoreError) as error:
-        fate = Fate.REFUSED if isinstance(error, CannotOperate) else Fate.FAILED
-        for place in claimed:
-            platform.open_items.let_go(place, token)
-        return answers + [answer_of(place, fate, str(error)) for place in claimed]
+    if claimed:
+        replay = _replay_of(list(claimed.values()))
+        try:
+            _rewind(platform, key, claimed, operator, replay, token=token, is_fresh=is_fresh)
+        except (CannotOperate, StoreError) as error:
+            fate = Fate.REFUSED if isinstance(error, CannotOperate) else Fate.FAILED
+            for place in claimed:
+                platform.open_items.let_go(place, token)
+            answers += [answer_of(place, fate, str(error)) for place in claimed]
+        else:
+            rewound |= dict.fromkeys(claimed, replay)
 
     def close(place: ItemKey) -> str:
-        closing = Closing(How.REDRIVEN, operator.by, operator.reason, platform.clock(), replay)
+        closing = Closing(How.REDRIVEN, operator.by, operator.reason, platform.clock(), rewound[place])
         platform.open_items.close(place, closing, token)
         telemetry.count("Redriven")
-        return replay
+        return rewound[place]
 
-    return answers + [attempt(Budget.of(platform), place, close) for place in claimed]
+    return answers + [attempt(Budget.of(platform), place, close) for place in rewound]
 
 
 def _replay_of(letters: Sequence[Item]) -> str:
@@ -82,11 +86,21 @@ def _replay_of(letters: Sequence[Item]) -> str:
 
 
 def _rewind(
-    platform: Platform, key: str, positions: Sequence[Position], operator: Operator, replay: str, *, is_fresh: bool
+    platform: Platform,
+    key: str,
+    letters: Mapping[ItemKey, Item],
+    operator: Operator,
+    replay: str,
+    *,
+    token: str,
+    is_fresh: bool,
 ) -> None:
     """Rewind a key to run these events again. Raises CannotOperate when it can't be, as it is now."""
+    positions = [Position(letter["position"]) for letter in letters.values()]
     in_log = platform.log.present((key, place) for place in positions)
     if len(in_log) < len(positions):
         raise CannotOperate("its event is not in the log any more: its time to live ended")
+    for place in letters:
+        platform.open_items.note_replay(place, token, replay)
     spans = [Span(place, place) for place in positions]
     rewind_key(platform, key, spans, operator, replay=replay, is_new_generation=is_fresh)
