@@ -238,7 +238,12 @@ def test_a_stack_of_another_version_is_no_traceback(patient: Patient) -> None:
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [("rights", "rights in effect"), ("keeping", "stream encrypted"), ("load", "finished events expire")],
+    [
+        ("rights", "rights in effect"),
+        ("keeping", "stream encrypted"),
+        ("load", "finished events expire"),
+        ("load", "payloads outlast the log"),
+    ],
 )
 def test_what_the_local_engine_does_not_do_is_not_checked(patient: Patient, group: str, name: str) -> None:
     """It is no fault of the stack's."""
