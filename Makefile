@@ -44,8 +44,9 @@ invoke: setup ## run one function in a container, by sam local invoke: make invo
 	test -n "$(NAME)" || { echo "Error: which function? make invoke NAME=dispatcher (EVENT=file if not the first of events/NAME, options for sam in ARGS='...')" >&2; exit 2; }
 	$(BIN)/keyturn invoke "$(NAME)" $(if $(EVENT),--event "$(EVENT)") -- $(ARGS)
 
+# Two cores are busy with three workers: one of them runs end-to-end tests, which wait half of their time (tests/dealing.py).
 test: setup-dev ## run all tests
-	$(PYTEST) -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) -n 3 --dist loadfile $(ARGS)
 
 fuzz: setup-dev ## look much longer for input that breaks what reads it: make fuzz EXAMPLES=20000 ARGS='-k aggregate'
 	EXAMPLES=$(or $(EXAMPLES),5000) $(PYTEST) tests/hostile -n 2 --timeout 7200 $(ARGS)

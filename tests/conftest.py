@@ -1,7 +1,10 @@
 """For all tests: no call goes past the guard (see guard/), and none reaches a real account."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -17,6 +20,16 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Keyturn")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal the tests out as `dealing` says when whole files go to one worker each."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.dealing import EndToEndFirst  # noqa: PLC0415  only a run with workers has pytest-xdist to import
+
+    return EndToEndFirst(config, log)
 
 
 @pytest.fixture(autouse=True)
