@@ -58,6 +58,7 @@ states = st.builds(
     missing=counts,
     release=counts,
     dropped_through=st.just(START) | positions,
+    dropped_generation=counts,
     last_replay=st.just("") | texts,
 ).filter(
     lambda state: (state.run or state.phase is not Phase.RUNNING) and (state.parked or state.phase is not Phase.PARKED)

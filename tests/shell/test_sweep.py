@@ -127,6 +127,25 @@ def test_a_key_that_was_parked_for_a_year_goes_on_where_it_failed() -> None:
     assert world.state("k").phase is Phase.IDLE
 
 
+def test_what_was_done_of_a_run_whose_route_is_gone_outlives_it_too() -> None:
+    """Its key has no run any more, and goes on with the next slice once a deploy brings the route back."""
+    world = Years()
+    before = parked(world)
+    gone = few_routes()
+    world.redeploy(replace(gone, routes=tuple(one for one in gone.routes if one.name != "standard")))
+    resume(world.platform, "k", ask.Operator("sam", "mended"), is_fresh=False)
+    world.settle()
+    assert (world.state("k").phase, world.state("k").run) == (Phase.PARKED, None)
+    for day in range(3 * PAYLOAD_DAYS):
+        world.day(sweeps=day % 5 == 0)
+    assert world.names("k", *PARTS) == before
+    world.redeploy(few_routes())
+    done = heal(world)
+    resume(world.platform, "k", ask.Operator("sam", "it is back"), is_fresh=False)
+    world.settle()
+    assert sorted(done) == [("e-1", "payment"), ("e-2", "inventory"), ("e-2", "payment")]
+
+
 def test_without_the_sweeper_it_would_have_lost_them() -> None:
     """That the test above can fail."""
     world = Years()

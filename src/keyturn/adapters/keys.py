@@ -124,6 +124,7 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "missing": state.missing or None,
         "release": state.release or None,
         "dropped_through": state.dropped_through or None,
+        "dropped_generation": state.dropped_generation or None,
         "last_replay": state.last_replay or None,
     }
 
@@ -173,6 +174,7 @@ def _decode_state(key: str, item: Item) -> KeyState:
         missing=item.get("missing", 0),
         release=item.get("release", 0),
         dropped_through=Position(item.get("dropped_through", "")),
+        dropped_generation=item.get("dropped_generation", 0),
         last_replay=item.get("last_replay", ""),
     )
 

@@ -117,6 +117,8 @@ def execution_input(
     }
     if run.execution_id is not None:
         header["bound"] = True
+    if state.is_cut_anew(run.slice):
+        header["cut_anew"] = True
     if run.kind is Kind.NESTED:
         header["express"] = "" if nested_version is None else f":{nested_version}"
     events = ",".join(_as_input(entry) for entry in entries)

@@ -67,6 +67,7 @@ from keyturn.core.state import (
     Phase,
     Replay,
     Run,
+    Slice,
     Span,
     WaitsFor,
     passed,
@@ -583,7 +584,7 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
         started_at_ms=now_ms,
         deadline_ms=now_ms + following.route.run_timeout_s * 1000,
         execution_name=execution_name(following.route.name, rules.table_incarnation, state.key, fence),
-        generation=_generation(state),
+        generation=_generation(state, following.slice),
         worker_timeout_s=max(following.route.worker_timeout_s, following.rollout.worker_timeout_s(release)),
     )
     running = replace(
@@ -603,15 +604,19 @@ def _start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> T
 
 def _without_run(state: KeyState) -> KeyState:
     """Drop a run that no route takes: another one may take its events by a slice of its own."""
-    dropped = state.run.slice.last if state.run is not None else state.dropped_through
-    return replace(state, run=None, held_route="", dropped_through=max(dropped, state.dropped_through))
+    run, without = state.run, replace(state, run=None, held_route="")
+    if run is None or run.slice.last < state.dropped_through:
+        return without
+    return replace(without, dropped_through=run.slice.last, dropped_generation=run.generation)
 
 
-def _generation(state: KeyState) -> int:
-    """Tell which stored step results count for the next run: a retry keeps its run's."""
+def _generation(state: KeyState, cut: Slice) -> int:
+    """Tell which stored step results count for the next run: a retry keeps its run's, as does what is cut anew."""
     if state.run is not None:
         return state.run.generation
-    return state.replay.generation if state.replay is not None and not state.replay.is_noted else 0
+    if state.replay is not None and state.is_replaying:
+        return state.replay.generation
+    return state.dropped_generation if state.is_cut_anew(cut) else 0
 
 
 def _wait_for_release(state: KeyState, following: ask.Next | None, now_ms: int) -> Transition:

@@ -34,6 +34,8 @@ class RunHeader:
     is_forward: bool = False
     """Whether none of its events was in a run of other events before, nor any behind them: it is of no replay, nor cut
     anew because a deploy took its route away."""
+    is_cut_anew: bool = False
+    """Whether some of its events were in a run of other events that was dropped since no route took it any more."""
     is_bound: bool = False
     """Whether the attempt belonged to this execution when it was claimed: no worker need bind it or wait for that."""
 
@@ -46,10 +48,11 @@ class RunHeader:
     def may_overlap(self) -> bool:
         """Whether results that count may come from runs of other slices, of which some events were among these.
 
-        Not in a generation that was made for this run or for this replay: its runs go forward too.
+        Not in a generation that was made for this run or for this replay: its runs go forward too, unless one was
+        dropped.
         """
         is_made_for_it = 0 < self.generation == self.generation_latest
-        return not self.is_forward and not is_made_for_it
+        return not self.is_forward and (self.is_cut_anew or not is_made_for_it)
 
     @property
     def started_at_ms(self) -> int:
@@ -77,6 +80,7 @@ class RunHeader:
                 release=run.get("release", 0),
                 machine=run.get("machine", ""),
                 is_forward=run.get("forward", False),
+                is_cut_anew=run.get("cut_anew", False),
                 is_bound=run.get("bound", False),
             )
             header._check_kinds()

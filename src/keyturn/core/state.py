@@ -172,15 +172,21 @@ class KeyState:
     records of operations tell."""
     dropped_through: Position = START
     """The last event of a run that was dropped because no route took it any more: runs up to there are cut anew."""
+    dropped_generation: int = 0
+    """Of that run's step results: what is cut anew goes on with them."""
 
     @property
     def is_replaying(self) -> bool:
         """Whether the cursor was moved back and has not returned."""
         return self.replay is not None and not self.replay.is_noted
 
+    def is_cut_anew(self, cut: Slice) -> bool:
+        """Whether some of a slice's events were in a run that was dropped, whose results may lie behind the slice."""
+        return cut.first <= self.dropped_through
+
     def goes_forward(self, run: Run) -> bool:
         """Whether a run of the key is of no replay, and none of its events was in a run of other events before."""
-        return not self.is_replaying and run.slice.first > self.dropped_through
+        return not self.is_replaying and not self.is_cut_anew(run.slice)
 
     @property
     def has_pending(self) -> bool:

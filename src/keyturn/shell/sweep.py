@@ -2,8 +2,8 @@
 
 By the index alone, those first that have stood there longest: keys with pending events or a replay, open quarantined
 records, open dead letters with their events. What has less than half of its life left gets a whole one; of a key that
-is its pending events with their payload objects, and what its run and its replay have done already, since a resume
-after a year must not repeat a finished step. Key states themselves never expire.
+is its pending events with their payload objects, and what its run, one that was dropped and its replay have done
+already, since a resume after a year must not repeat a finished step. Key states themselves never expire.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ from keyturn.adapters.outcomes import ATTEMPT
 from keyturn.adapters.renewal import Renewed
 from keyturn.adapters.steps import RESULT
 from keyturn.adapters.table import Item
+from keyturn.core.replay_plan import finished_through
 from keyturn.core.state import KeyState, Queue, Span, queue_name
 from keyturn.errors import StoreError
 from keyturn.shell.platform import Platform
@@ -102,20 +103,28 @@ def _renewals(platform: Platform, piece: Sequence[Entry], now_ms: int) -> Iterat
 def _key(platform: Platform, state: KeyState, now_ms: int) -> Iterator[Renewed]:
     for low, high in _pending(state):
         yield platform.renewal.span(state.key, low, high, now_ms)
-    run, replay = state.run, state.replay
-    begun = [Span(run.slice.first, run.slice.last)] if run is not None else []
-    for span in begun + list(replay.spans if replay is not None else ()):
+    for span in _begun(state):
         yield from _done(platform, state.key, span, now_ms)
 
 
 def _pending(state: KeyState) -> Iterator[tuple[str, str]]:
     """Yield the stretches of a key's log that are yet to be run, as sort keys."""
-    replay = state.replay
-    behind = state.cursor if replay is None or replay.is_noted else replay.resume_at
+    behind = finished_through(state)
     if behind < state.tail:
         yield f"{EVENT}{behind}!", EVENT + state.tail
-    for span in replay.spans if replay is not None else ():
+    for span in state.replay.spans if state.replay is not None else ():
         yield EVENT + span.first, EVENT + span.last
+
+
+def _begun(state: KeyState) -> Iterator[Span]:
+    """Yield the stretches of a key's log of which something may be done, and all is not."""
+    if state.run is not None:
+        yield Span(state.run.slice.first, state.run.slice.last)
+    behind = finished_through(state)
+    if behind < state.dropped_through:
+        yield Span(behind, state.dropped_through)
+    if state.replay is not None:
+        yield from state.replay.spans
 
 
 def _done(platform: Platform, key: str, span: Span, now_ms: int) -> Iterator[Renewed]:
