@@ -208,6 +208,21 @@ def test_a_result_stays_what_it_was_when_it_was_given() -> None:
     assert key.work(places(1, 3), function) == [{"n": 1}, {"n": 2}, {"n": 3}]
 
 
+def test_the_heartbeats_of_a_batch_go_by_its_time_and_not_by_each_events() -> None:
+    """None of its events takes a tenth of the run's time, in which a heartbeat costs nothing; together they do."""
+    key = Key(timeout_ms=50_000)
+    began_ms = key.now_ms
+
+    def function(_event: Event, step: StepContext) -> None:
+        key.now_ms += 4_000
+        step.heartbeat()
+
+    key.work(places(1, 6), function)
+    run = key.bench.keys.load("k").run
+    assert run is not None
+    assert run.deadline_ms == began_ms + 24_000 + 60_000
+
+
 def test_results_that_are_stored_at_the_second_try_are_not_done_again() -> None:
     """Though the try has failed by then."""
     key, again = Key(), Doing(Key())

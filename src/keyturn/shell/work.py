@@ -191,7 +191,7 @@ def _change(bench: Workbench, state: KeyState, command: Bind | Extend) -> KeySta
 
 
 def _heartbeat(bench: Workbench, task: Task) -> Callable[[], None]:
-    """Return what a step's heartbeat does: extend the run's deadline, if it hasn't just been."""
+    """Return what a task's heartbeats do, for all its events: extend the run's deadline, if it hasn't just been."""
     header = task.header
     last_ms = bench.clock()
 
@@ -217,14 +217,14 @@ def _results(
     bench: Workbench, task: Task, done: Checkpoint, remaining_ms: Callable[[], int], function: WorkerFunction
 ) -> list[Any]:
     """Do what isn't done; return all results in the order of the events. What was done is stored, whatever fails."""
-    longest_ms = 0
+    longest_ms, beat = 0, _heartbeat(bench, task)
     try:
         for event in task.events:
             if event.position in done.standing:
                 done.save()
                 continue
             _check_time(remaining_ms(), longest_ms)
-            made = _do(bench, task, event, function)
+            made = _do(bench, task, event, function, beat)
             longest_ms = max(longest_ms, made.ended_at_ms - made.began_at_ms)
             done.add(made)
         done.save()
@@ -240,7 +240,9 @@ def _check_time(left_ms: int, longest_ms: int) -> None:
         raise StepFailed("the Lambda's time is nearly over; the next try goes on behind what is done")
 
 
-def _do(bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction) -> StepResult:
+def _do(
+    bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction, beat: Callable[[], None]
+) -> StepResult:
     """Run the author's function for one event."""
     header = task.header
     context = StepContext(
@@ -253,7 +255,7 @@ def _do(bench: Workbench, task: Task, event: TaskEvent, function: WorkerFunction
         idempotency_key=task.idempotency_key(event.position),
         deadline_ms=header.deadline_ms,
         payload=task.payload,
-        beat=_heartbeat(bench, task),
+        beat=beat,
     )
     began_at_ms = bench.clock()
     result = _plain(task.step, function(Event.from_attributes(_content(bench, event)), context))
