@@ -15,8 +15,9 @@ def worker(function: WorkerFunction) -> Callable[[Mapping[str, Any], Any], dict[
     """Turn `function(event, step)` into a Lambda handler that is fenced, checkpointed and traced.
 
     The function is called for each event of the run, in order, and only if no stored result says that it was done
-    before. What it returns (JSON, 4 KB at most, or None) is stored and reaches the state machine. Any exception is a
-    failure that Step Functions retries as the state machine says; raise `Permanent` where no retry can help.
+    before. What it returns (JSON as strict as an event's, 4 KB at most, or None) is stored and reaches the workflow;
+    anything else fails for good. An exception is a failure that Step Functions retries as the state machine says:
+    raise `Permanent` where no retry can help.
 
     Between an effect and its stored result the Lambda may die: pass `step.idempotency_key` on to whatever has effects.
     """

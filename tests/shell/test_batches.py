@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import count, pairwise
 from typing import Any
 
@@ -206,6 +207,43 @@ def test_a_result_stays_what_it_was_when_it_was_given() -> None:
         return one
 
     assert key.work(places(1, 3), function) == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def nested(levels: int) -> list[Any]:
+    """Return lists within lists."""
+    made: list[Any] = []
+    for _ in range(levels - 1):
+        made = [made]
+    return made
+
+
+@pytest.mark.parametrize(
+    "make_result",
+    [
+        lambda: {"amount": 2**63},
+        lambda: {"amount": -(2**63) - 1},
+        lambda: {"amount": 10**5_000},
+        lambda: {"amount": float("nan")},
+        lambda: {"amount": Decimal("1.10")},
+        lambda: {1: "one", "1": "another"},
+        lambda: {"half": "\ud800"},
+        lambda: b"bytes",
+        lambda: nested(65),
+        lambda: nested(100_000),
+    ],
+    ids=["beyond 64 bits", "below", "huge", "NaN", "Decimal", "twice", "half", "bytes", "deep", "endless"],
+)
+def test_a_result_that_would_be_read_otherwise_than_it_was_given_fails_for_good(make_result: Callable[[], Any]) -> None:
+    """Step Functions rounds what is beyond 64 bits, without an error. And a retry would do the effect again."""
+    key = Key()
+    assert key.work([at(1)], lambda _event, _step: make_result()) == "failed"
+    assert key.items == []
+
+
+def test_a_result_of_64_bits_and_64_levels_is_kept_as_it_is() -> None:
+    """The most that an event may have too."""
+    result = [2**63 - 1, -(2**63), nested(63)]
+    assert Key().work([at(1)], lambda _event, _step: result) == [result]
 
 
 def test_the_heartbeats_of_a_batch_go_by_its_time_and_not_by_each_events() -> None:

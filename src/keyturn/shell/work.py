@@ -17,6 +17,7 @@ from keyturn.core.commands import Bind, Extend
 from keyturn.core.event import Event
 from keyturn.core.log_entry import PayloadReference
 from keyturn.core.naming import as_unicode, key_hash
+from keyturn.core.parse import parse_json
 from keyturn.core.positions import Position
 from keyturn.core.protocol import transition
 from keyturn.core.state import Clock, KeyState
@@ -270,18 +271,21 @@ def _content(bench: Workbench, event: TaskEvent) -> Mapping[str, Any]:
 
 
 def _plain(step: str, result: Any) -> Any:
-    """Return a result as it is read again: it is stored later, and its function may change what it gave by then."""
+    """Return a result as it is read again: it is stored later, and its function may change what it gave by then.
+
+    As strictly as an event: Step Functions rounds what is beyond 64 bits, without an error.
+    """
     try:
-        text = json.dumps(result, ensure_ascii=False, allow_nan=False)
-        size = len(text.encode())
-    except (TypeError, ValueError) as error:
+        text = json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
+        plain = parse_json(text)
+    except (TypeError, ValueError, RecursionError) as error:
         raise Permanent(f"step {step!r} returned what is not JSON ({error}): return a dict of plain values") from error
-    if size > STEP_RESULT_BYTES_MAX:
+    if len(text) > STEP_RESULT_BYTES_MAX:
         raise Permanent(
-            f"step {step!r} returned {size} bytes, more than {STEP_RESULT_BYTES_MAX}: store it yourself and return "
-            "where it lies"
+            f"step {step!r} returned {len(text)} bytes, more than {STEP_RESULT_BYTES_MAX}: store it yourself and "
+            "return where it lies"
         )
-    return json.loads(text)
+    return plain
 
 
 def _told(error: BaseException, *, is_personal: bool) -> str:
