@@ -105,6 +105,16 @@ class TestRouteHold:
         world.check()
         assert phases(world) == {Phase.IDLE: 3}
 
+    def test_a_process_whose_clock_was_ahead_sees_a_hold_within_a_second(self) -> None:
+        """And not when the time comes that its clock showed."""
+        world = World(shop())
+        process = Controls(world.platform.controls.table, 1)
+        world.now_ms += 3_600_000
+        process.recent()
+        world.now_ms -= 3_600_000
+        ask(world, "hold-route", route="paid")
+        assert process.recent().is_held_by_person("paid")
+
     def test_everything_is_held_at_once(self) -> None:
         world = World(shop())
         ask(world, "hold-everything")

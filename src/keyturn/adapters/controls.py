@@ -115,7 +115,8 @@ class Controls:
     def recent(self) -> Standing:
         """Return the controls as they were within the last second."""
         with self._reading:
-            if self.table.process.clock() - self._read_at_ms < READ_EVERY_MS:
+            # A clock that was ahead may be right by now: what was read then isn't of the future.
+            if 0 <= self.table.process.clock() - self._read_at_ms < READ_EVERY_MS:
                 return self._standing
             return self._read()
 
