@@ -92,6 +92,7 @@ class TestPlan:
         """Its key was parked for longer than events live: it is open, so it was renewed."""
         monkeypatch.setattr("keyturn.shell.replay_planning._LETTERS_A_PIECE", 1)
         world = World()
+        arrived_ms = world.now_ms
         for key in "ab":
             world.put(key, "standard", f"{key}-old", inventory="permanent")
         world.settle()
@@ -105,6 +106,7 @@ class TestPlan:
         world.settle()
         assert set(world.planned(world.plan(outcome="skipped").id)) == {"a", "b"}
         assert world.plan(outcome="dead-lettered").tally.events == 3
+        assert set(world.planned(world.plan(outcome="skipped", from_ms=arrived_ms).id)) == {"a", "b"}
         assert set(world.planned(world.plan(outcome="dead-lettered", from_ms=today_ms).id)) == {"c"}
 
     def test_what_was_tried_again_is_found_by_its_attempt_records(self) -> None:

@@ -121,12 +121,14 @@ def choose_source(
 
     None when some of them have left the log, and nothing else has them.
     """
-    if 0 < selection.from_ms < now_ms - log_retention_ms:
+    is_given_up = selection.outcome in {Outcome.SKIPPED, Outcome.DEAD_LETTERED}
+    # What was given up and is open is renewed, with its event: it doesn't leave the log.
+    if not is_given_up and 0 < selection.from_ms < now_ms - log_retention_ms:
         past_the_stream = Source.ARCHIVE if has_archive else None
         return Source.STREAM if selection.from_ms > now_ms - stream_retention_ms else past_the_stream
     if selection.named_keys:
         return Source.KEYS
-    if selection.outcome in {Outcome.SKIPPED, Outcome.DEAD_LETTERED}:
+    if is_given_up:
         return Source.DEAD_LETTERS
     if selection.from_ms > now_ms - stream_retention_ms:
         return Source.STREAM
