@@ -39,7 +39,7 @@ class OnEngine:
         run = run_of(events)
         with self._reading():
             cpu_before_s = cpu_s(self.ground.pids)
-            put_at_ms = _put(kinesis, self.stream, events)
+            put_at_ms = put_all(kinesis, self.stream, events)
             _wait(run, len(events) * len(STEPS), limit_s, self.name)
             used_s = cpu_s(self.ground.pids) - cpu_before_s
         return Outcome(put_at_ms, tuple(Effect(*row) for row in ledger.effects_of(run)), used_s)
@@ -57,10 +57,10 @@ class OnEngine:
             self._source.stop(timeout_s=5.0)
 
 
-def _put(kinesis: Any, stream: str, events: Sequence[BenchEvent]) -> dict[str, int]:
+def put_all(kinesis: Any, stream: str, events: Sequence[BenchEvent]) -> dict[str, int]:
     """Put all events, as many a call as it takes, so that none waits for its producer; return when, by their ids.
 
-    A call keeps the order within a key as long as no record of it is refused, which a bench takes for an end.
+    A call keeps the order within a key as long as no record of it is refused; raises Refused if one is.
     """
     put_at_ms: dict[str, int] = {}
     for begin in range(0, len(events), CALL_RECORDS_MAX):

@@ -66,10 +66,10 @@ def run() -> NoReturn:
     except BotoCoreError as error:
         _fail(str(error))
     except BrokenPipeError:
-        _drop_output()  # whoever read it has seen enough
+        _write_or_drop_output()  # whoever read it has seen enough
         sys.exit(1)
     except OSError as error:
-        _drop_output()
+        _write_or_drop_output()
         _fail(str(error))
     sys.exit(0)
 
@@ -84,9 +84,12 @@ def _run_to_its_end() -> None:
         raise
 
 
-def _drop_output() -> None:
-    """Keep the interpreter from writing the rest when it ends: that fails again, in its own words."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _write_or_drop_output() -> None:
+    """Write what is left of the output, or drop it: else the interpreter fails again at its end, in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> NoReturn:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from keyturn_cli.cost.metered import Function, Metered
 from moto import mock_aws
 
+from bench.contenders import PARAMETERS
 from bench.counts import COUNTING, usage, whole_events
 from bench.ground import BASELINES
 from bench.workload import STEPS, Workload
@@ -110,6 +111,13 @@ def _run_a_batch() -> None:
     context = SimpleNamespace(aws_request_id="1", get_remaining_time_in_millis=lambda: 60_000)
     with pytest.raises(ClientError, match="StateMachineDoesNotExist"):
         handler({"Records": [{"eventID": "shard:1", "kinesis": record}]}, context)
+
+
+def test_baselines_gather_records_as_long_as_keyturn_does() -> None:
+    """A window that only one of them has would be its whole disadvantage, or advantage, in a short run."""
+    wanted = f"MaximumBatchingWindowInSeconds: {PARAMETERS['BatchingWindowSeconds']}\n"
+    for template in BASELINES.glob("*/template.yaml"):
+        assert wanted in template.read_text(encoding="utf-8")
 
 
 def test_baselines_leave_their_stream_to_the_bench() -> None:

@@ -150,6 +150,20 @@ def test_a_reader_that_has_seen_enough_hears_nothing_more(
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_what_was_printed_before_another_error_is_not_lost() -> None:
+    """Only output that can't be written is dropped."""
+    program = (
+        "import keyturn_cli.app as tried\n"
+        "def app(**_):\n    print('a row')\n    raise OSError(5, 'Input/output error')\n"
+        "tried.app = app\ntried.run()\n"
+    )
+    buffered = _environment() | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=buffered, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("a row\n", "Error: [Errno 5] Input/output error\n", 1)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 @pytest.mark.parametrize("arguments", LISTS, ids=" ".join)
 @pytest.mark.parametrize("is_buffered", [True, False])

@@ -259,6 +259,7 @@ def test_a_plan_knows_the_template_as_it_is() -> None:
     parameters, resources = source()["Parameters"], source()["Resources"]
     mapping = resources["DispatcherFunctionRecords"]["Properties"]
     assert mapping["BatchSize"] == BATCH_RECORDS
+    assert mapping["MaximumBatchingWindowInSeconds"] == {"Ref": "BatchingWindowSeconds"}
     window = parameters["BatchingWindowSeconds"]
     assert window["Default"] == WINDOWS_S[0]
     assert all(window["MinValue"] <= tried <= window["MaxValue"] for tried in WINDOWS_S)
