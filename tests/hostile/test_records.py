@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aws_kinesis_agg.aggregator import RecordAggregator
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keyturn.adapters.aggregates import MAGIC, NotAnAggregate, take_apart
@@ -60,6 +60,7 @@ def read(*records: Any, accepts: bool = True) -> list[Admissible | Rejection]:
 
 @looking(400)
 @given(events)
+@example(('{"' + "é" * 200 + '": NaN}').encode())
 def test_any_bytes_become_an_event_or_a_rejection(raw: bytes) -> None:
     """One of the two, with the producer's bytes, and a reason that is one short line."""
     (found,) = read(record(raw))

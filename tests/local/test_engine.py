@@ -37,10 +37,11 @@ def handler(event, context):
 """
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from keyturn_local.engine import start_engine
 from keyturn_local.settings import LocalSettings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with "&"
 with start_engine(LocalSettings(root=Path(sys.argv[1]), port=int(sys.argv[2]))) as engine:
     print(engine.state.engine.pid, flush=True)
     time.sleep(600)

@@ -6,15 +6,26 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_NAME_CHARACTERS_MAX: Final = 64
+_MEMBER_CHARACTERS_MAX: Final = 64
+
+NAME_CHARACTERS_MAX: Final = 160
+"""However deep a field lies and however its members are called, so that a message with its name is one short line."""
+_LEFT_OUT: Final = "…"
 
 Path = tuple[str | int, ...]
 """Member names and list indexes, from the outside in."""
 
 
 def name_of(path: Iterable[str | int]) -> str:
-    """Name a field; the whole document is called "the event". An odd member name is quoted, and cut if it is long."""
-    return "".join(map(_part, path)).removeprefix(".") or "the event"
+    """Name a field; the whole document is called "the event". An odd member name is quoted, and cut if it is long.
+
+    A name longer than NAME_CHARACTERS_MAX keeps its two ends.
+    """
+    name = "".join(map(_part, path)).removeprefix(".") or "the event"
+    if len(name) <= NAME_CHARACTERS_MAX:
+        return name
+    kept = NAME_CHARACTERS_MAX - len(_LEFT_OUT)
+    return f"{name[: kept // 2]}{_LEFT_OUT}{name[-(kept - kept // 2) :]}"
 
 
 def walk(document: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -34,4 +45,4 @@ def _part(part: str | int) -> str:
         return f"[{part}]"
     if _PLAIN_NAME.fullmatch(part):
         return f".{part}"
-    return f"[{json.dumps(part[:_NAME_CHARACTERS_MAX])}]"
+    return f"[{json.dumps(part[:_MEMBER_CHARACTERS_MAX])}]"
