@@ -197,6 +197,25 @@ class TestCapacity:
         capacity.load(NOW_MS + 1_000)
         assert watched.client.calls.count("query") == 8
 
+    def test_a_long_queue_is_counted_no_further_than_slots_can_be_dealt_out(self, table: Table) -> None:
+        """A hundred thousand keys that wait are 6 MB of entries each second, read by a run that ends."""
+        self.fill(table, running=2, waiting=40)
+        read: list[int] = []
+
+        def noting(real: Callable[..., Any], **arguments: Any) -> Any:
+            answer = real(**arguments)
+            read.append(answer["ScannedCount"])
+            return answer
+
+        assert self.capacity(edited(table, query=noting)).load(NOW_MS) == Load(running=2, waiting=4)
+        assert sum(read) == 2 + 4
+
+    @pytest.mark.parametrize("waiting", range(6))
+    def test_a_queue_that_slots_could_empty_is_counted_to_its_end(self, table: Table, waiting: int) -> None:
+        """Over all buckets, whichever comes first."""
+        self.fill(table, waiting=waiting)
+        assert self.capacity(table, most=5).load(NOW_MS) == Load(running=0, waiting=waiting)
+
     def test_of_many_that_would_count_one_does(self, table: Table) -> None:
         """All of them read the old figure before any counts."""
         self.capacity(table).load(NOW_MS)

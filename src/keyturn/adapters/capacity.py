@@ -25,6 +25,7 @@ class Load:
 
     running: int
     waiting: int
+    """Counted up to one more than there are slots: no more can be started, and a long queue would cost its length."""
 
 
 @dataclass(slots=True)
@@ -57,7 +58,10 @@ class Capacity:
         is_recent = abs(now_ms - counted_at_ms) < _COUNT_EVERY_MS
         if is_recent or not self._may_count(counted_at_ms, now_ms):
             return stored
-        counted = Load(self.index.count(Queue.RUNNING), self.index.count(Queue.WAITING))
+        counted = Load(
+            running=self.index.count(Queue.RUNNING),
+            waiting=self.index.count_up_to(self.max_in_flight_runs + 1, Queue.WAITING),
+        )
         self._update(
             "SET running = :running, waiting = :waiting", None, running=counted.running, waiting=counted.waiting
         )

@@ -51,6 +51,15 @@ class DueIndex:
         """Count the entries of a family of buckets. Bills every one of them."""
         return sum(self._count(family, bucket) for bucket in range(self.buckets))
 
+    def count_up_to(self, enough: int, queue: Queue) -> int:
+        """Count the keys of a queue until there are `enough`. Bills that many entries at most."""
+        total = 0
+        for bucket in self._buckets_from_any():
+            total += self._count(queue_name(queue), bucket, enough - total)
+            if total >= enough:
+                break
+        return total
+
     def in_order(self, family: str, after: Entry | None = None) -> Iterator[Entry]:
         """Yield the entries of a family of buckets, the oldest first; only those behind `after` if it is given.
 
@@ -98,12 +107,16 @@ class DueIndex:
 
         Many hands reach at once, so each bucket's oldest come in random order.
         """
-        chance = self.table.process.chance
-        start = chance.randrange(self.buckets)
-        for step in range(self.buckets):
-            oldest = list(self._read(Queue.WAITING, (start + step) % self.buckets, limit))
-            chance.shuffle(oldest)
+        for bucket in self._buckets_from_any():
+            oldest = list(self._read(Queue.WAITING, bucket, limit))
+            self.table.process.chance.shuffle(oldest)
             yield from oldest
+
+    def _buckets_from_any(self) -> Iterator[int]:
+        """Yield the buckets from a random one on: who needs only some of them doesn't always ask the same ones."""
+        start = self.table.process.chance.randrange(self.buckets)
+        for step in range(self.buckets):
+            yield (start + step) % self.buckets
 
     def _read(
         self,
@@ -128,7 +141,7 @@ class DueIndex:
         for item in self.table.query(arguments, values, limit):
             yield Entry(item["due_at"], item["pk"], item["sk"])
 
-    def _count(self, name: str, bucket: int) -> int:
+    def _count(self, name: str, bucket: int, enough: int | None = None) -> int:
         total: int = 0
         page = {
             "TableName": self.table.name,
@@ -138,9 +151,10 @@ class DueIndex:
             "ExpressionAttributeValues": encode_values({"bucket": f"{name}#{bucket}"}),
         }
         while True:
+            limit = {"Limit": enough - total} if enough is not None else {}
             with translated("counting the keys of a queue"):
-                answer = self.table.client.query(**page)
+                answer = self.table.client.query(**page, **limit)
             total += answer["Count"]
-            if "LastEvaluatedKey" not in answer:
+            if "LastEvaluatedKey" not in answer or total == enough:
                 return total
             page["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
