@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from time import monotonic
 from typing import Annotated
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from keyturn_cli.errors import BadInput, CliError, PutFailed
+from keyturn_cli.errors import BadInput, CliError
 from keyturn_cli.facts import gather
 from keyturn_cli.following import follow
 from keyturn_cli.progress import Watch
 from keyturn_cli.project import local_settings
 from keyturn_cli.putter import Put, Putter
-from keyturn_cli.records import STDIN, SUBJECT, Reader, Wrapping, name_of
+from keyturn_cli.records import SUBJECT, Reader, Wrapping, is_read_once, name_of
 from keyturn_cli.report import print_checks, run_checks
 from keyturn_cli.screen import Screen
 from keyturn_cli.store import Store
@@ -51,9 +53,7 @@ def push(
     """
     reader = Reader(key_field=key, wrapping=_wrapping(event_type, source, event_id, time))
     screen = Screen()
-    total = sum(1 for _ in reader.read(file)) if file != STDIN else None
-    if total == 0:
-        raise BadInput(f"{name_of(file)} holds no events")
+    total = None if is_read_once(file) else _count(reader, file)
     options = AwsOptions(stack_name=stack_name, region=region, profile=profile, endpoint_url=endpoint_url)
     target = find_target(options, local_settings())
     puts = _send(reader, file, total, target, screen)
@@ -70,12 +70,20 @@ def _wrapping(event_type: str | None, source: str | None, event_id: str | None, 
     return None
 
 
+def _count(reader: Reader, file: str) -> int:
+    """Read a whole file before anything is put, so that what is wrong in it is said first."""
+    total = sum(1 for _ in reader.read(file))
+    if not total:
+        raise BadInput(f"{name_of(file)} holds no events")
+    return total
+
+
 def _name(target: Target) -> str:
     return f"stream {target.outputs.stream_name} at {target.where}"
 
 
 def _send(reader: Reader, file: str, total: int | None, target: Target, screen: Screen) -> list[Put]:
-    """Put everything with a progress bar; an error says what is in the stream already."""
+    """Put everything with a progress bar; whatever ends it early, it is said how much is in the stream already."""
     putter = Putter(target.client("kinesis"), target.outputs.stream_name)
     puts: list[Put] = []
     columns = (TextColumn("  put"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -85,12 +93,28 @@ def _send(reader: Reader, file: str, total: int | None, target: Target, screen: 
             for call in putter.put(reader.read(file)):
                 puts.extend(call)
                 progress.update(task, completed=len(puts))
-    except (BadInput, PutFailed) as error:
-        raise CliError(
-            f"{error}. {len(puts):,} events were put before; push the whole again once it is mended, those are dropped"
-            " as duplicates then."
-        ) from error
+    except (CliError, ClientError, BotoCoreError) as error:
+        raise CliError(f"{str(error).removesuffix('.')}. {_told(len(puts))}") from error
+    except SystemExit:  # Ctrl-C, see main
+        print(_told(len(puts)), file=sys.stderr)
+        raise
+    _check_whole(file, len(puts), total)
     return puts
+
+
+def _check_whole(file: str, put: int, total: int | None) -> None:
+    if total is not None and put < total:
+        raise BadInput(f"{name_of(file)} was changed meanwhile: {put:,} of its {total:,} events were put")
+    if not put:
+        raise BadInput(f"{name_of(file)} holds no events")
+
+
+def _told(put: int) -> str:
+    """What is in the stream for certain: a call whose answer never came may have put more."""
+    return (
+        f"{put:,} events are known to be in the stream; push the whole again, what is there already is dropped as a"
+        " duplicate then"
+    )
 
 
 def _wait_and_check(target: Target, puts: list[Put], limit_s: int, screen: Screen) -> None:

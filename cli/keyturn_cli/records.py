@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 from keyturn.core.naming import KEY_CHARACTERS_MAX, is_unicode
 from keyturn_cli.errors import BadInput, BadLine
@@ -21,6 +24,8 @@ _LINE_BYTES_MAX: Final = 4 * RECORD_BYTES_MAX
 """Longer ones aren't read to their end; white space and escapes make a line longer than its record."""
 SUBJECT: Final = "subject"
 STDIN: Final = "-"
+_GZIP: Final = b"\x1f\x8b"
+"""How every gzip file begins (RFC 1952, 2.3.1), and no JSON does."""
 
 _REQUIRED: Final = ("specversion", "id", "source", "type")
 
@@ -61,15 +66,16 @@ class Reader:
 
     def read(self, path: str) -> Iterator[Record]:
         """Yield the records of a file, in order; empty lines are passed over. Raises BadLine at the first bad one."""
-        with _opened(path) as lines:
+        with _opened(path) as source:
             try:
+                lines = _unpacked(source)
                 for number, line in enumerate(iter(partial(lines.readline, _LINE_BYTES_MAX), b""), start=1):
                     if len(line) == _LINE_BYTES_MAX:
                         raise BadLine("longer than any record", source=name_of(path), line=number)
-                    if stripped := line.strip():
+                    if stripped := (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip():
                         yield self._located(stripped, number, path)
             except (OSError, EOFError, zlib.error) as error:
-                raise BadInput(f"{path} can't be read to its end: {error}") from error
+                raise BadInput(f"{name_of(path)} can't be read to its end: {error}") from error
 
     def record(self, line: bytes, number: int = 0) -> Record:
         """Make a record of one line. Raises BadLine."""
@@ -96,18 +102,29 @@ def name_of(path: str) -> str:
     return "standard input" if path == STDIN else path
 
 
+def is_read_once(path: str) -> bool:
+    """Whether what was read is gone: standard input, and a pipe that has a name, as a shell's `<(...)` has."""
+    return path == STDIN or Path(path).is_fifo() or Path(path).is_char_device()
+
+
 @contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
+def _opened(path: str) -> Iterator[io.BufferedReader]:
     if path == STDIN:
-        yield sys.stdin.buffer
+        if sys.stdin is None:
+            raise BadInput("standard input is closed")
+        yield cast(io.BufferedReader, sys.stdin.buffer)
         return
-    opener: Callable[[str], Any] = gzip.open if path.endswith(".gz") else partial(open, mode="rb")
     try:
-        opened = opener(path)
+        opened = Path(path).open("rb")
     except OSError as error:
         raise BadInput(f"{path} can't be opened: {error.strerror}") from error
     with opened:
         yield opened
+
+
+def _unpacked(source: io.BufferedReader) -> io.BufferedIOBase:
+    """Read through gzip where that is what comes, whatever the file is called: standard input has no name."""
+    return gzip.GzipFile(fileobj=source) if source.peek(len(_GZIP)).startswith(_GZIP) else source
 
 
 def _object(line: bytes) -> Mapping[str, Any]:
