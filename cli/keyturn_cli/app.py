@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,7 @@ from keyturn_cli.items import deadletter, quarantine
 from keyturn_cli.key import key
 from keyturn_cli.key import run as run_of_key
 from keyturn_cli.keys import keys
+from keyturn_cli.looking.wording import one_line
 from keyturn_cli.parked import resume, skip
 from keyturn_cli.planning.command import plan
 from keyturn_cli.push import push
@@ -77,6 +79,8 @@ def run() -> NoReturn:
 def _run_to_its_end() -> None:
     """Run the command, and write what is left of its output while an error of that can still be told."""
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - None where it was closed; to the end
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: what a terminal's encoding lacks ends nothing
     try:
         app(prog_name="keyturn")
     except SystemExit:
@@ -93,7 +97,7 @@ def _write_or_drop_output() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"Error: {one_line(message)}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from keyturn_cli.errors import CliError
+from keyturn_cli.looking.wording import printable
 from keyturn_cli.project import local_settings
 from keyturn_cli.screen import Screen
 from keyturn_cli.target import AwsOptions, Target, find_target
@@ -74,9 +75,20 @@ def target_of(where: AwsOptions) -> Target:
 def show(output: Output, content: Mapping[str, Any], text: Callable[[Screen], None]) -> None:
     """Print a result: `content` as one JSON document, or what `text` draws."""
     if output is Output.JSON:
-        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_json(content)
     else:
         text(Screen())
+
+
+def write_json(content: Any) -> None:
+    """Print a JSON document. Letters are readable where the output can carry them; what isn't printable is escaped."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    has_letters = (sys.stdout.encoding or "utf").lower().startswith("utf")
+    sys.stdout.write("".join(one if _stays(one, has_letters) else json.dumps(one)[1:-1] for one in text) + "\n")
+
+
+def _stays(one: str, has_letters: bool) -> bool:
+    return one == "\n" or (one.isprintable() and (has_letters or one.isascii()))
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -85,7 +97,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise CliError(f"{question} Nobody can be asked here: say --yes. Nothing was changed")
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(printable(question), err=True):
         raise CliError("nothing was changed")
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
+from keyturn_cli.looking.wording import printable
+
 _TITLE_WIDTH = 48
 
 
@@ -22,7 +24,7 @@ class Line:
 
 
 class Screen:
-    """Prints to standard output."""
+    """Prints to standard output. What it is given may hold what a producer or a person wrote, so it is made printable."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
@@ -33,13 +35,13 @@ class Screen:
         return self.console.is_terminal and not self.console.is_dumb_terminal
 
     def line(self, text: str = "") -> None:
-        """Print a line as it is."""
-        self.console.print(escape(text))
+        """Print a line, or several."""
+        self.console.print(escape(printable(text)))
 
     def lines(self, lines: Iterable[Line]) -> None:
         """Print lines in their styles."""
         for line in lines:
-            self.console.print(escape(line.text), style=line.style or None)
+            self.console.print(escape(printable(line.text)), style=line.style or None)
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:

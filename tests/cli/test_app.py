@@ -164,6 +164,30 @@ def test_what_was_printed_before_another_error_is_not_lost() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("a row\n", "Error: [Errno 5] Input/output error\n", 1)
 
 
+def test_letters_that_an_encoding_lacks_are_escaped() -> None:
+    """In an old locale, as text and as JSON, which stays JSON: half a page and a traceback would be worse."""
+    program = (
+        "import keyturn_cli.app as tried\n"
+        "from keyturn_cli.options import Output, show\n"
+        "def app(**_):\n"
+        "    for output in Output:\n"
+        "        show(output, {'key': 'é ключ'}, lambda screen: screen.line('é ключ'))\n"
+        "tried.app = app\ntried.run()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=_environment() | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    text, _, document = done.stdout.partition("\n")
+    assert text == "\\xe9 \\u043a\\u043b\\u044e\\u0447"
+    assert json.loads(document) == {"key": "é ключ"}
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 @pytest.mark.parametrize("arguments", LISTS, ids=" ".join)
 @pytest.mark.parametrize("is_buffered", [True, False])

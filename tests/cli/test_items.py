@@ -144,6 +144,16 @@ class TestQuarantine:
         assert f"keyturn quarantine show {first}" in out
         assert "specversion" not in out
 
+    def test_a_key_that_a_terminal_would_obey_is_shown_escaped(self, world: World, keyturn: Run) -> None:
+        """In the list, in the item and in JSON, which is the same document as ever."""
+        key = "\x1b]0;title\x07\x9b31m\u202e"
+        first, *_ = fill(world, key)
+        for words in (["list"], ["show", first], ["show", first, "--data"], ["show", first, "--output", "json"]):
+            code, out, _ = keyturn("quarantine", *words)
+            assert code == 0
+            assert out.replace("\n", "").isprintable()
+        assert json.loads(out)["key"] == key
+
     def test_pages_follow_one_another(self, world: World, keyturn: Run) -> None:
         every = fill(world, *"abcde")
         seen: list[str] = []

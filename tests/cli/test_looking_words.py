@@ -15,7 +15,7 @@ from keyturn_cli.looking.positions import read_position
 from keyturn_cli.looking.queues import Mark
 from keyturn_cli.looking.status_page import needs, status_document, status_lines
 from keyturn_cli.looking.times import as_json, lasting, moment, since
-from keyturn_cli.looking.wording import aligned, argument, command, one_line, quoted
+from keyturn_cli.looking.wording import aligned, argument, command, one_line, printable, quoted
 
 from keyturn.core.breaker import Breaker, BreakerPhase
 from keyturn.core.protocol import NO_ROUTE
@@ -92,6 +92,7 @@ def test_what_others_wrote_moves_no_cursor() -> None:
     """Reasons quote workers, and workers quote anything."""
     assert one_line("first\nsecond \x1b[2J\ttab") == "first second \\x1b[2J tab"
     assert argument("plain") == "plain"
+    assert printable("first\nsecond \x1b[2J\x9b\u202e") == "first\nsecond \\x1b[2J\\x9b\\u202e"
 
 
 def test_columns_stay_straight_whatever_the_script() -> None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from keyturn_cli.doctor.examination import Examination, Options
 from keyturn_cli.doctor.examine import examine
 from keyturn_cli.doctor.finding import Finding, Verdict
+from keyturn_cli.looking.wording import printable
 from keyturn_cli.options import AsOutput, Output, Yes, confirm, on_stack, show, target_of
 from keyturn_cli.screen import Screen
 from keyturn_cli.target import AwsOptions, Target
@@ -78,7 +79,7 @@ def _print_as_found(examined: Examination, screen: Screen) -> Sequence[tuple[str
 
 def _print(screen: Screen, finding: Finding) -> None:
     verdict = f"[{_STYLES[finding.verdict]}]{finding.verdict.value:<11}[/]"
-    screen.console.print(f"  {verdict}  {escape(finding.name):<{_NAME_WIDTH}}  {escape(finding.told)}")
+    screen.console.print(f"  {verdict}  {escape(finding.name):<{_NAME_WIDTH}}  {escape(printable(finding.told))}")
     if finding.todo:
         screen.line(f"{'':15}{'':{_NAME_WIDTH}}  -> {finding.todo}")
 

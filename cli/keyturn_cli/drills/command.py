@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from keyturn_cli.drills.drill import Drill, Ended, Result
 from keyturn_cli.drills.report import as_json, listed_as_json, print_list, print_result, print_sum
 from keyturn_cli.drills.running import run_drills
 from keyturn_cli.errors import CliError
-from keyturn_cli.options import AsOutput, Output, Yes, confirm, on_stack
+from keyturn_cli.options import AsOutput, Output, Yes, confirm, on_stack, write_json
 from keyturn_cli.project import local_settings
 from keyturn_cli.screen import Screen
 from keyturn_cli.target import AwsOptions, Target, find_target
@@ -57,7 +56,7 @@ def drill(
             confirm(f"Run {len(chosen)} drills at {target.where}, on keys of their own?", yes=yes)
         results = list(_run(chosen, target, settings, screen))
     if output is Output.JSON:
-        sys.stdout.write(json.dumps([as_json(result) for result in results], indent=2, ensure_ascii=False) + "\n")
+        write_json([as_json(result) for result in results])
     elif len(results) > 1:
         print_sum(screen, results)
     failed = [result.drill.name for result in results if result.ended is Ended.FAILED]
@@ -69,7 +68,7 @@ def drill(
 
 def _list(output: Output) -> None:
     if output is Output.JSON:
-        sys.stdout.write(json.dumps([listed_as_json(one) for one in DRILLS], indent=2) + "\n")
+        write_json([listed_as_json(one) for one in DRILLS])
     else:
         print_list(Screen(), DRILLS)
 

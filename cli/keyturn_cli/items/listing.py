@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 
 from keyturn_cli.items.dump import as_json, readable
 from keyturn_cli.items.found import Found, Items, entry_of, token_of
+from keyturn_cli.looking.wording import printable
 from keyturn_cli.options import Output, show
 from keyturn_cli.screen import Screen
 
@@ -52,7 +53,7 @@ def _draw(screen: Screen, items: Items, columns: Columns, page: Sequence[Found],
         for heading in ("id", *(heading for _, heading in columns)):
             grid.add_column(heading, overflow="fold", no_wrap=heading == "id")
         for one in page:
-            grid.add_row(one.id, *(escape(_text(name, one.item.get(name, ""))) for name, _ in columns))
+            grid.add_row(one.id, *(escape(printable(_text(name, one.item.get(name, "")))) for name, _ in columns))
         screen.console.print(grid, soft_wrap=False)
         screen.line()
     screen.line(f"{words.counted(content['open'])} open.")

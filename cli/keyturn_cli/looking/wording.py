@@ -22,7 +22,12 @@ def quoted(key: str) -> str:
 
 def one_line(text: str) -> str:
     """A text in one printable line."""
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in " ".join(text.split()))
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """A text that can't move the cursor, change colours or a title, or turn the direction of writing; its lines stay."""
+    return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 
 def argument(text: str) -> str:
