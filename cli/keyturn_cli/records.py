@@ -115,7 +115,7 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
         yield cast(io.BufferedReader, sys.stdin.buffer)
         return
     try:
-        opened = Path(path).open("rb")
+        opened = Path(path).open("rb")  # noqa: SIM115  closed below; only its opening is told in these words
     except OSError as error:
         raise BadInput(f"{path} can't be opened: {error.strerror}") from error
     with opened:

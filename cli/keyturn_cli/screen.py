@@ -24,7 +24,7 @@ class Line:
 
 
 class Screen:
-    """Prints to standard output. What it is given may hold what a producer or a person wrote, so it is made printable."""
+    """Prints to standard output. What it is given may hold what anybody wrote, so it is made printable."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)

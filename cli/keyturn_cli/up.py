@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from keyturn_local.background import start_event_source
-from keyturn_local.engine import find_running, start_engine
+from keyturn_local.engine import find_engine, start_engine
+from keyturn_local.errors import AlreadyUp
 from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import StackOutputs, build, deploy, stack_outputs
+from keyturn_local.state import EngineState, Noted
 
 from keyturn_cli.project import local_settings
 from keyturn_cli.screen import Screen
@@ -21,11 +23,10 @@ def up() -> None:
     KEYTURN_PORT changes the engine's port (4566), KEYTURN_STACK the stack's name (keyturn).
     """
     settings, screen = local_settings(), Screen()
-    running = find_running(settings)
+    running = find_engine(settings)
     if running is not None and running.poller is not None:
-        screen.line("Keyturn is up already on this machine; what was changed is deployed to it:")
         settings = replace(settings, port=running.port)
-        outputs = _build_and_deploy(settings, screen)
+        outputs = _deploy_again(settings, running, running.poller, screen)
     else:
         screen.line("Keyturn on this machine:")
         outputs = bring_up(settings, screen)
@@ -38,12 +39,30 @@ def bring_up(settings: LocalSettings, screen: Screen) -> StackOutputs:
         engine = start_engine(settings, detached=True)
     try:
         outputs = _build_and_deploy(settings, screen)
-        with screen.step("event source: reads the stream, calls the dispatcher"):
-            start_event_source(settings, outputs.dispatcher_function_name)
+        _start_event_source(settings, outputs, screen)
+        engine.keep()
     except BaseException:
         engine.stop()
         raise
     return outputs
+
+
+def _deploy_again(settings: LocalSettings, running: EngineState, poller: Noted, screen: Screen) -> StackOutputs:
+    if running.stack_name not in ("", settings.stack_name):
+        raise AlreadyUp(
+            f"stack {running.stack_name!r} is up, and nothing would read the stream of {settings.stack_name!r} beside"
+            " it. Stop it first: make down. Or bring the other one up in another clone, with a KEYTURN_PORT of its own"
+        )
+    screen.line("Keyturn is up already on this machine; what was changed is deployed to it:")
+    outputs = _build_and_deploy(settings, screen)
+    if not poller.alive:
+        _start_event_source(settings, outputs, screen)
+    return outputs
+
+
+def _start_event_source(settings: LocalSettings, outputs: StackOutputs, screen: Screen) -> None:
+    with screen.step("event source: reads the stream, calls the dispatcher"):
+        start_event_source(settings, outputs.dispatcher_function_name)
 
 
 def _build_and_deploy(settings: LocalSettings, screen: Screen) -> StackOutputs:

@@ -2,7 +2,8 @@
 
     with start_engine(settings) as engine:      # `keyturn demo`: ends with the block, or with this process
         ...
-    start_engine(settings, detached=True)       # `keyturn up`: outlives this process
+    engine = start_engine(settings, detached=True)
+    engine.keep()                               # `keyturn up`: outlives this process from here on
     running = find_running(settings)            # None, an EngineState, or HalfUp
     stop_running(settings)                      # `keyturn down`: ends whatever is left, True if there was something
 
@@ -12,14 +13,19 @@ background event source leads a second group; both are noted in .keyturn/engine.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -32,7 +38,7 @@ from keyturn_local.ports import require_free
 from keyturn_local.preflight import check_python, tool
 from keyturn_local.processes import Process, end_group
 from keyturn_local.scratch import make_scratch, remove_scratch, scratch_dir
-from keyturn_local.settings import LOCAL_HOST, LocalSettings, engine_environment
+from keyturn_local.settings import ENGINE_NAME, LOCAL_HOST, LocalSettings, engine_environment
 from keyturn_local.state import EngineState, Noted
 
 START_LIMIT_S = 60.0
@@ -66,13 +72,24 @@ class Engine:
         """False once it ended by itself."""
         return self._guard.poll() is None
 
+    def keep(self) -> None:
+        """Let it outlive this process; until then it ends with it, however that dies. Raises EngineFailed."""
+        assert self._guard.stdin is not None, "its guard is started with a pipe"  # noqa: S101
+        try:
+            os.write(self._guard.stdin.fileno(), guard.STAY)
+        except BrokenPipeError as error:
+            raise EngineFailed(f"the engine ended meanwhile. Log: {_log_path(self.settings)}") from error
+        self._guard.stdin.close()
+
     def stop(self) -> None:
         """End it with every process it started. May be called again."""
         end_group(self._guard.pid, grace_s=STOP_GRACE_S)
         self._guard.wait()
         if self._guard.stdin is not None:
             self._guard.stdin.close()
-        _clean_up(self.settings)
+        noted = state.read(self.settings.state_dir)
+        if noted is not None and noted.name == self.state.name:  # else another one was started since
+            _clean_up(self.settings)
 
     def __enter__(self) -> Self:
         return self
@@ -84,27 +101,28 @@ class Engine:
 
 
 def start_engine(settings: LocalSettings, *, detached: bool = False, start_limit_s: float = START_LIMIT_S) -> Engine:
-    """Start an engine and wait until it answers.
+    """Start an engine and wait until it answers. `detached`: it writes down what it holds, and may be kept.
 
     Raises AlreadyUp, HalfUp, PortTaken, ToolMissing, PythonTooOld or EngineFailed. Nothing is left running then.
     """
     check_python()
     tool("ministack")
-    if find_running(settings) is not None:
-        raise AlreadyUp(
-            f"Keyturn is up already on port {settings.port} (process {_noted(settings).engine.pid})."
-            " Use it, or stop it: make down"
-        )
-    require_free(settings.port)
-    _clean_up(settings)
-    _log_path(settings).unlink(missing_ok=True)
-    engine = _spawn(settings, detached=detached)
-    try:
-        state.write(settings.state_dir, engine.state)
-        _wait_until_healthy(engine, limit_s=start_limit_s)
-    except BaseException:
-        engine.stop()
-        raise
+    with _alone(settings):
+        if (running := find_engine(settings)) is not None:
+            raise AlreadyUp(
+                f"Keyturn is up already on port {running.port} (process {running.engine.pid})."
+                " Use it, or stop it: make down"
+            )
+        require_free(settings.port)
+        _clean_up(settings)
+        _log_path(settings).unlink(missing_ok=True)
+        engine = _spawn(settings, detached=detached)
+        try:
+            state.write(settings.state_dir, engine.state)
+            _wait_until_healthy(engine, limit_s=start_limit_s)
+        except BaseException:
+            engine.stop()
+            raise
     return engine
 
 
@@ -114,23 +132,37 @@ def find_running(settings: LocalSettings) -> EngineState | None:
     An engine without an event source is whole: `keyturn demo` runs that one inside itself, and `keyturn up` starts
     it after the deploy.
     """
+    found = find_engine(settings)
+    if found is not None and found.poller is not None and not found.poller.alive:
+        raise HalfUp(
+            f"the engine runs, but its event source (process {found.poller.pid}) died, and what is put waits in the"
+            " stream. Start it again: make up"
+        )
+    return found
+
+
+def find_engine(settings: LocalSettings) -> EngineState | None:
+    """The running engine of this project, whether or not its event source lives. Raises HalfUp."""
     noted = state.read(settings.state_dir)
     if noted is None or not noted.living:
         return None
     repair = "Clean up with: make down"
     if not noted.engine.alive or not noted.engine.group:
         raise HalfUp(f"the engine (process {noted.engine.pid}) died, but processes of it still run. {repair}")
-    if noted.poller is not None and not noted.poller.alive:
-        raise HalfUp(
-            f"the engine runs, but its event source (process {noted.poller.pid}) died. {repair}, then: make up"
-        )
-    if not is_healthy(noted.port):
+    if not is_healthy(noted.port, noted.name or None):
         raise HalfUp(f"the engine (process {noted.engine.pid}) runs, but doesn't answer on port {noted.port}. {repair}")
     return noted
 
 
 def stop_running(settings: LocalSettings) -> bool:
     """End whatever is left of this project's engine and event source. True if anything was."""
+    if not settings.state_dir.is_dir():
+        return False
+    with _alone(settings):
+        return _stop_noted(settings)
+
+
+def _stop_noted(settings: LocalSettings) -> bool:
     noted = state.read(settings.state_dir)
     found = noted is not None and noted.living
     if noted is not None:
@@ -163,6 +195,7 @@ def restart_engine(settings: LocalSettings, *, limit_s: float = START_LIMIT_S) -
             raise EngineFailed(f"the engine did not end within {limit_s:.0f} s. Clean up with: make down")
         time.sleep(_CHECK_S)
     engine = _spawn(settings, detached=True)
+    engine.keep()
     state.write(settings.state_dir, engine.state)
     _wait_until_healthy(engine, limit_s=limit_s)
 
@@ -176,14 +209,15 @@ def note_poller(settings: LocalSettings, pid: int) -> None:
     state.write(settings.state_dir, replace(_noted(settings), poller=Noted.of(pid)))
 
 
-def is_healthy(port: int) -> bool:
-    """Whether an engine answers on this port."""
+def is_healthy(port: int, name: str | None = None) -> bool:
+    """Whether an engine answers on this port; the one of this name, if one is given."""
     opener = build_opener(ProxyHandler({}))  # a proxy of the user's would be asked for 127.0.0.1
     try:
         with opener.open(f"http://{LOCAL_HOST}:{port}/_ministack/health", timeout=5) as answer:
-            return "services" in json.load(answer)
-    except (URLError, OSError, ValueError):
-        return False
+            told = json.load(answer)
+    except (URLError, HTTPException, OSError, ValueError):
+        return False  # or somebody else does, who speaks another language
+    return isinstance(told, dict) and "services" in told and name in (None, told.get(ENGINE_NAME))
 
 
 def last_lines(log: Path, count: int = 5) -> tuple[str, ...]:
@@ -207,19 +241,34 @@ def _spawn(settings: LocalSettings, *, detached: bool) -> Engine:
     make_scratch(settings)
     if detached:
         _kept_dir(settings).mkdir(exist_ok=True)
-    command = [sys.executable, "-m", _SERVER]
+    name = secrets.token_hex(8)
     with _log_path(settings).open("ab") as log:
         started = subprocess.Popen(  # noqa: S603  our own guard with our own arguments
-            [sys.executable, guard.__file__, *(["--detached"] if detached else []), *command],
-            stdin=subprocess.DEVNULL if detached else subprocess.PIPE,
+            [sys.executable, guard.__file__, sys.executable, "-m", _SERVER],
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=settings.state_dir,
-            env=_environment(settings, detached=detached),
+            env=_environment(settings, detached=detached) | {ENGINE_NAME: name},
             start_new_session=True,  # a Ctrl-C in the terminal is ours to handle, not the engine's
         )
-    noted = EngineState(port=settings.port, started_at_s=time.time(), engine=Noted.of(started.pid))
+    noted = EngineState(
+        port=settings.port,
+        started_at_s=time.time(),
+        engine=Noted.of(started.pid),
+        name=name,
+        stack_name=settings.stack_name,
+    )
     return Engine(settings, noted, started)
+
+
+@contextmanager
+def _alone(settings: LocalSettings) -> Iterator[None]:
+    """Have one command at a time start or end what the note tells of; another one waits, START_LIMIT_S at most."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.state_dir / "engine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given up when the file is closed, by the kernel if need be
+        yield
 
 
 def _environment(settings: LocalSettings, *, detached: bool) -> dict[str, str]:
@@ -262,9 +311,10 @@ def _log_path(settings: LocalSettings) -> Path:
 
 def _wait_until_healthy(engine: Engine, *, limit_s: float) -> None:
     deadline_s = time.monotonic() + limit_s
-    while not is_healthy(engine.settings.port):
+    while not is_healthy(engine.settings.port, engine.state.name):
         log = _log_path(engine.settings)
         if not engine.running:
+            require_free(engine.settings.port)  # somebody may have taken it since
             said = " / ".join(last_lines(log, 2)) or "nothing"
             raise EngineFailed(f"the engine ended while starting. It said: {said}. Whole log: {log}")
         if time.monotonic() >= deadline_s:

@@ -3,7 +3,7 @@
 Started as a script by engine.py, in a session of its own; it needs the standard library only. The guard ends the group
 
 - when its standard input reaches its end: the parent holds the other end of that pipe, and the kernel
-  closes it however the parent dies, SIGKILL included (`--detached` turns this off, for `keyturn up`);
+  closes it however the parent dies, SIGKILL included (until it wrote STAY: `keyturn up` does when all is up);
 - when it gets SIGTERM or SIGINT;
 - when the command ends by itself.
 
@@ -19,20 +19,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from types import FrameType
 
 GRACE_S = 1.0
 """Between SIGTERM and SIGKILL: the engine keeps nothing that would need a longer goodbye."""
 _CHECK_S = 0.25
 
+STAY = b"+"
+"""Written by the parent: the group is to outlive it."""
+
 SCRATCH = "KEYTURN_SCRATCH"
 """Names the folder that goes away with the group."""
 
 
 def main(arguments: list[str]) -> None:
-    """`guard.py [--detached] COMMAND...`"""
-    detached = arguments[0] == "--detached"
+    """`guard.py COMMAND...`"""
     asked_to_stop: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -40,15 +41,14 @@ def main(arguments: list[str]) -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-    command = subprocess.Popen(arguments[1:] if detached else arguments, stdin=subprocess.DEVNULL)  # noqa: S603
+    command = subprocess.Popen(arguments, stdin=subprocess.DEVNULL)  # noqa: S603
     with selectors.DefaultSelector() as selector:
-        if not detached:
-            selector.register(sys.stdin, selectors.EVENT_READ)
+        selector.register(sys.stdin, selectors.EVENT_READ)
         while command.poll() is None and not asked_to_stop:
-            if not detached and selector.select(_CHECK_S):
-                break  # nothing is ever written to the pipe: readable means closed
-            if detached:
-                time.sleep(_CHECK_S)
+            if selector.select(_CHECK_S):
+                if os.read(sys.stdin.fileno(), len(STAY)) != STAY:
+                    break
+                selector.unregister(sys.stdin)
     _end(command)
 
 

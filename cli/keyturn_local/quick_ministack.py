@@ -8,6 +8,8 @@ is asked of what is in that range only. Whatever is out of the ordinary goes Min
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -20,6 +22,7 @@ from ministack.services import dynamodb, stepfunctions
 
 from keyturn_local.forked import fork_functions
 from keyturn_local.prompt_ministack import read_logs_at_once, start_at_once
+from keyturn_local.settings import ENGINE_NAME
 from keyturn_local.shared_layers import share_layers
 
 _PARSED_MAX: Final = 1_000
@@ -104,6 +107,20 @@ def _range_of(expr: str) -> tuple[str, ...] | None:
     return found.groups() if found else None
 
 
+def tell_its_name(module: Any, name: str) -> None:
+    """Have a module's health request say which engine answers: another one may hold the port that ours was to have."""
+    original: Callable[[str, str], Any] = module._handle_health_request
+
+    def answer(path: str, request_id: str) -> Any:
+        told = original(path, request_id)
+        if told is None:
+            return None
+        status, headers, body = told
+        return status, headers, json.dumps(json.loads(body) | {ENGINE_NAME: name}).encode()
+
+    module._handle_health_request = answer
+
+
 def main() -> None:
     """Run MiniStack until it is asked to end."""
     fork_functions(lambda_runtime)
@@ -112,4 +129,5 @@ def main() -> None:
     narrow_queries(dynamodb)
     start_at_once(stepfunctions)
     read_logs_at_once(lambda_runtime.Worker)
+    tell_its_name(app, os.environ[ENGINE_NAME])
     app.main()

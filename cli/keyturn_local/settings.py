@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from keyturn_local.errors import BadSetting
 
@@ -14,6 +15,9 @@ PORT_DEFAULT = 4566
 """MiniStack's own default, which AWS tools know as the port of an emulator."""
 
 LOCAL_HOST = "127.0.0.1"
+
+ENGINE_NAME: Final = "KEYTURN_ENGINE"
+"""Under this an engine finds its name in its environment, and tells it with its health."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

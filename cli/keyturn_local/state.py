@@ -50,6 +50,10 @@ class EngineState:
     port: int
     started_at_s: float
     engine: Noted
+    name: str
+    """Told by the engine with its health: another one may answer on its port. Empty in the note of an older version."""
+    stack_name: str
+    """The stack that its event source reads for."""
     poller: Noted | None = None
 
     @property
@@ -72,6 +76,8 @@ def read(state_dir: Path) -> EngineState | None:
             port=noted["port"],
             started_at_s=noted["started_at_s"],
             engine=Noted(**noted["engine"]),
+            name=noted.get("name", ""),
+            stack_name=noted.get("stack_name", ""),
             poller=Noted(**poller) if poller else None,
         )
     except (OSError, ValueError, KeyError, TypeError):

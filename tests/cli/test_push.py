@@ -67,9 +67,7 @@ def test_what_is_packed_is_unpacked_whatever_it_is_called(
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
-def test_standard_input_without_events_is_told(
-    stream: Stream, monkeypatch: pytest.MonkeyPatch, content: bytes
-) -> None:
+def test_standard_input_without_events_is_told(stream: Stream, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     """As a file without them is: a producer that failed in front of a pipe must not look like success."""
     with pytest.raises(BadInput, match="standard input holds no events"):
         push(_from_stdin(content, monkeypatch), wait=True)
@@ -120,9 +118,7 @@ def test_an_engine_that_dies_leaves_a_count(stream: Stream, tmp_path: Path) -> N
         push(str(tmp_path / "orders.jsonl"))
 
 
-def test_an_interrupted_push_leaves_a_count(
-    stream: Stream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_interrupted_push_leaves_a_count(stream: Stream, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C ends it as everything else, with its own exit code."""
     (tmp_path / "orders.jsonl").write_bytes(_lines(5))
     with (

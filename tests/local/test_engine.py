@@ -9,13 +9,15 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from keyturn_local import state
 from keyturn_local.background import start_event_source
-from keyturn_local.engine import find_running, is_healthy, restart_engine, start_engine, stop_running
+from keyturn_local.engine import Engine, find_running, is_healthy, restart_engine, start_engine, stop_running
 from keyturn_local.errors import AlreadyUp, EngineFailed, HalfUp, MappingError, PortTaken, PythonTooOld, ToolMissing
 from keyturn_local.lambdas import folder_of
 from keyturn_local.preflight import check_python, tool
@@ -42,7 +44,10 @@ from pathlib import Path
 from keyturn_local.engine import start_engine
 from keyturn_local.settings import LocalSettings
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with "&"
-with start_engine(LocalSettings(root=Path(sys.argv[1]), port=int(sys.argv[2]))) as engine:
+detached = len(sys.argv) > 3
+with start_engine(LocalSettings(root=Path(sys.argv[1]), port=int(sys.argv[2])), detached=detached) as engine:
+    if detached and sys.argv[3] == "keep":
+        engine.keep()
     print(engine.state.engine.pid, flush=True)
     time.sleep(600)
 """
@@ -76,22 +81,88 @@ def test_a_stopped_engine_leaves_no_process_and_no_note(settings: LocalSettings)
     assert not scratch_dir(settings).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_an_engine_ends_with_the_process_that_started_it(settings: LocalSettings, number: signal.Signals) -> None:
-    """However that one dies: Ctrl-C, SIGTERM without a handler, SIGKILL."""
+@contextmanager
+def parent_of_an_engine(settings: LocalSettings, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process that started an engine and waits, and the engine's group. It ends with the block, at the latest."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(settings.root), str(settings.port)],
+        [sys.executable, "-c", PARENT, str(settings.root), str(settings.port), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert parent.stdout is not None
     with parent, parent.stdout:
-        group = int(parent.stdout.readline())
+        try:
+            yield parent, int(parent.stdout.readline())
+        except BaseException:
+            parent.kill()  # else a failure would wait for it
+            raise
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_an_engine_ends_with_the_process_that_started_it(settings: LocalSettings, number: signal.Signals) -> None:
+    """However that one dies: Ctrl-C, SIGTERM without a handler, SIGKILL."""
+    with parent_of_an_engine(settings) as (parent, group):
         start_hanging_function(settings, group)
         parent.send_signal(number)
     until(gone(group), what="the end of the engine")
     assert not scratch_dir(settings).exists()
+
+
+def test_a_detached_engine_outlives_its_process_only_once_it_is_kept(settings: LocalSettings) -> None:
+    """A killed `keyturn up` leaves nothing half done; one that was through leaves everything."""
+    with parent_of_an_engine(settings, "not yet") as (parent, group):
+        parent.kill()
+    until(gone(group), what="the end of the engine")
+    assert find_running(settings) is None
+    with parent_of_an_engine(settings, "keep") as (parent, group):
+        parent.kill()
+    assert find_running(settings) is not None
+    assert stop_running(settings)
+    assert not group_members(group)
+
+
+def test_an_engine_is_not_taken_for_another_on_its_port(
+    settings: LocalSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came up first, between the look at the port and the start: a deploy would go there."""
+    with start_engine(settings), monkeypatch.context() as patched:
+        patched.setattr("keyturn_local.engine.require_free", lambda _: None)
+        with pytest.raises(EngineFailed, match="ended while starting"):
+            start_engine(replace(settings, root=tmp_path / "other"))
+        assert not state.path_of(tmp_path / "other" / ".keyturn").exists()
+        assert find_running(settings) is not None
+
+
+def test_a_late_stop_leaves_the_next_engine_alone(settings: LocalSettings) -> None:
+    """`keyturn down` and another `up` while the first one still builds: its failure is its own."""
+    first = start_engine(settings)
+    assert stop_running(settings)
+    with start_engine(settings) as second:
+        first.stop()
+        assert find_running(settings) == second.state
+        assert scratch_dir(settings).is_dir()
+
+
+def test_of_two_starts_at_once_one_is_told(settings: LocalSettings) -> None:
+    """That it is up already: it waits until the other one is."""
+    ended: list[Engine | AlreadyUp] = []
+
+    def start() -> None:
+        try:
+            ended.append(start_engine(settings))
+        except AlreadyUp as error:
+            ended.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    started = [one for one in ended if isinstance(one, Engine)]
+    assert len(started) == 1
+    assert find_running(settings) == started[0].state
+    started[0].stop()
 
 
 def test_a_detached_engine_is_stopped_by_another_command(settings: LocalSettings) -> None:
@@ -152,7 +223,13 @@ def test_a_note_of_a_dead_engine_is_none(settings: LocalSettings) -> None:
     somebody = process(os.getpid())
     assert isinstance(somebody, Process)
     settings.state_dir.mkdir()
-    noted = state.EngineState(port=settings.port, started_at_s=0.0, engine=state.Noted(somebody.pid, "earlier"))
+    noted = state.EngineState(
+        port=settings.port,
+        started_at_s=0.0,
+        engine=state.Noted(somebody.pid, "earlier"),
+        name="earlier",
+        stack_name="keyturn",
+    )
     state.write(settings.state_dir, noted)
     assert find_running(settings) is None
     assert not stop_running(settings)
@@ -178,16 +255,20 @@ def test_an_engine_whose_guard_was_killed_is_half_up(settings: LocalSettings) ->
 
 
 def test_an_engine_without_its_event_source_is_half_up(settings: LocalSettings) -> None:
-    """The event source in the background died; the engine alone would let records lie."""
+    """The event source in the background died; the next one takes what was put meanwhile."""
     with start_engine(settings) as engine:
         deploy_mapping(settings)
         pid = start_event_source(settings, "taker")
         assert find_running(settings) is not None
         os.kill(pid, signal.SIGKILL)
         until(lambda: process(pid) is None)
-        with pytest.raises(HalfUp, match="event source"):
+        with pytest.raises(HalfUp, match=r"event source.* died.*Start it again: make up"):
             find_running(settings)
         assert engine.running
+        client(settings, "kinesis").put_record(StreamName="orders", PartitionKey="a", Data=b"put meanwhile")
+        start_event_source(settings, "taker")
+        until(lambda: finished_records(settings) == 1)
+        assert find_running(settings) is not None
 
 
 def test_the_event_source_in_the_background_delivers_and_ends_with_its_engine(settings: LocalSettings) -> None:

@@ -26,7 +26,7 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text that can't move the cursor, change colours or a title, or turn the direction of writing; its lines stay."""
+    """A text that can't move the cursor, change colours, a title or the direction of writing; its lines stay."""
     return "".join(one if one.isprintable() or one == "\n" else repr(one)[1:-1] for one in text)
 
 

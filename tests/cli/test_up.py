@@ -1,0 +1,70 @@
+"""`keyturn up` beside what runs already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from keyturn_cli import up as module
+from keyturn_cli.up import up
+from keyturn_local.errors import AlreadyUp
+from keyturn_local.settings import LocalSettings
+from keyturn_local.state import EngineState, Noted
+
+
+@dataclass
+class Ground:
+    """An engine that is up, with a process for its event source, and what is done to it."""
+
+    stack_name: str = "keyturn"
+    poller: Noted = field(default_factory=lambda: Noted(1, "long ago"))
+    done: list[str] = field(default_factory=list)
+
+    def state(self, _: LocalSettings) -> EngineState:
+        """What is noted of it."""
+        engine = Noted.of(os.getpid())
+        return EngineState(
+            port=4999, started_at_s=0.0, engine=engine, name="n", stack_name=self.stack_name, poller=self.poller
+        )
+
+
+@pytest.fixture
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    found = Ground()
+
+    def does(name: str) -> Callable[..., None]:
+        return lambda *_: found.done.append(name)
+
+    outputs = SimpleNamespace(dispatcher_function_name="d", stream_name="s", state_table_name="t")
+    monkeypatch.setattr(module, "local_settings", lambda: LocalSettings(root=tmp_path, port=4999))
+    monkeypatch.setattr(module, "find_engine", found.state)
+    monkeypatch.setattr(module, "build", does("build"))
+    monkeypatch.setattr(module, "deploy", does("deploy"))
+    monkeypatch.setattr(module, "stack_outputs", lambda *_: outputs)
+    monkeypatch.setattr(module, "start_event_source", does("event source"))
+    return found
+
+
+def test_an_event_source_that_died_is_started_again(ground: Ground) -> None:
+    """With the engine and what the stream holds left as they are: `make down` would lose it."""
+    up()
+    assert ground.done == ["build", "deploy", "event source"]
+
+
+def test_one_that_lives_is_left_alone(ground: Ground) -> None:
+    """Two would each deliver everything."""
+    ground.poller = Noted.of(os.getpid())
+    up()
+    assert ground.done == ["build", "deploy"]
+
+
+def test_another_stack_is_refused_beside_it(ground: Ground) -> None:
+    """The event source reads the first one's stream: events of the second would wait for ever."""
+    ground.stack_name = "other"
+    with pytest.raises(AlreadyUp, match="stack 'other' is up, and nothing would read the stream of 'keyturn'"):
+        up()
+    assert ground.done == []
