@@ -55,7 +55,11 @@ def test_a_pipe_is_put_whole(stream: Stream, tmp_path: Path, packed: bool) -> No
     assert len(stream.taken) == 3
 
 
-@pytest.mark.parametrize("content", [_lines(3), gzip.compress(_lines(3)), b"\xef\xbb\xbf" + _lines(3)])
+@pytest.mark.parametrize(
+    "content",
+    [_lines(3), gzip.compress(_lines(3)), b"\xef\xbb\xbf" + _lines(3)],
+    ids=["plain", "packed", "marked"],
+)
 def test_what_is_packed_is_unpacked_whatever_it_is_called(
     stream: Stream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
@@ -66,7 +70,7 @@ def test_what_is_packed_is_unpacked_whatever_it_is_called(
     assert [data for _, data in stream.taken] == 2 * _lines(3).splitlines()
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \n", gzip.compress(b"")], ids=["empty", "blank", "packed"])
 def test_standard_input_without_events_is_told(stream: Stream, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     """As a file without them is: a producer that failed in front of a pipe must not look like success."""
     with pytest.raises(BadInput, match="standard input holds no events"):
