@@ -1,5 +1,6 @@
 """What an invocation used is counted from the calls themselves, with nobody having to remember it."""
 
+import base64
 import json
 from collections.abc import Iterator
 from io import StringIO
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from keyturn.adapters import telemetry
+from keyturn.adapters.records import count_records
 from keyturn.adapters.usage import Usage, usage
 from tests.adapters.aws import create_state_table
 
@@ -56,7 +58,7 @@ class TestDynamoDB:
         counted.take()
         with pytest.raises(ClientError):
             client.put_item(TableName=table, Item=KEY, ConditionExpression="attribute_not_exists(pk)")
-        assert counted.take() == {"calls dynamodb.PutItem": 1, "write refused key": 1.0}
+        assert counted.take() == {"calls dynamodb.PutItem": 1, f"refused {table} key": 1.0}
 
     def test_a_query_of_the_index_is_no_keys(self) -> None:
         """It asks for a bucket, whosever keys stand there."""
@@ -143,3 +145,19 @@ def test_an_invocation_tells_its_usage_in_one_line(monkeypatch: pytest.MonkeyPat
         usage.cache_clear()
     (line,) = [json.loads(text) for text in told.getvalue().splitlines()]
     assert (line["message"], line["used"]) == ("usage", {"calls dynamodb.PutItem": 2})
+
+
+def test_a_records_kilobytes_are_those_of_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Base64 fills up to a multiple of three: 1,024 bytes are one kilobyte, and 25,600 one PUT unit."""
+    counted = Usage(is_on=True)
+    monkeypatch.setattr("keyturn.adapters.records.usage", lambda: counted)
+    sizes = (1, 1_023, 1_024, 1_025, 25_600, 25_601)
+    count_records(
+        {"Records": [{"kinesis": {"data": base64.b64encode(b"x" * size).decode()}} for size in sizes]},
+    )
+    assert counted.take() == {
+        "counted Records": 6,
+        "counted RecordBytes": sum(sizes),
+        "counted RecordKilobytes": 1 + 1 + 1 + 2 + 25 + 26,
+        "counted PutUnits": 1 + 1 + 1 + 1 + 1 + 2,
+    }

@@ -49,7 +49,7 @@ def test_each_function_takes_what_a_plan_says_of_it(stack: Stack) -> None:
         # More than one only while they wait for the one that binds.
         assert 1 <= of_keys(metered, functions[name], "read") / functions[name].invocations <= READS_MAX
     assert of_keys(metered, sequencer, "read") < sequencer.invocations, "most are handed the state"
-    lost = sum(functions[name].used.get("write refused key", 0.0) for name in WORKERS)
+    lost = sum(of_keys(metered, functions[name], "refused") for name in WORKERS)
     assert lost <= metered.runs * (len(WORKERS) - 1)
     logged = sum(functions[name].log_bytes for name in ("dispatcher", "sequencer"))
     assert logged / events <= BUDGET["cold-strict"]["log_bytes"]

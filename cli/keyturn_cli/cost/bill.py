@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from keyturn.core.prices import MILLION, PriceList
+from keyturn.core.prices import GB_BYTES, MILLION, PriceList
 from keyturn_cli.cost.metered import Function, Metered
 from keyturn_cli.planning.latencies import Latencies, on_processor
+from keyturn_cli.planning.workload import StreamMode
 
 _STANDING: Final = frozenset({"watchdog", "sweeper", "operator", "replayer", "canary"})
 """Functions that come by the clock, or for a person: what they use isn't an event's."""
-_GB: Final = 1_024**3
 _SHARED_PARTS: Final = frozenset({"control", "capacity", "index"})
 _REQUESTS_A_MESSAGE: Final = 3
 """To SQS: it is sent, and its mapping receives and deletes it."""
@@ -65,6 +65,7 @@ class Model:
     step_ms: float
     """How long a worker's own function takes for one event."""
     architecture: str
+    stream_mode: StreamMode = StreamMode.ON_DEMAND
 
 
 def bill(metered: Metered, prices: PriceList, model: Model, *, events: int | None = None) -> Bill:
@@ -96,16 +97,24 @@ def _per_event(items: Iterator[_Item], events: int) -> Iterator[Line]:
 def _lines(functions: list[Function], metered: Metered, prices: PriceList, model: Model) -> Iterator[_Item]:
     yield from _functions_items(functions, metered, prices, model)
     yield from _step_functions_items(functions, metered, prices, model)
-    kilobytes = metered.counted("RecordKilobytes")
-    yield "Kinesis on demand, GB in", "GB", kilobytes / 1_024**2, prices.kinesis_on_demand_gb_in, True
+    yield from _stream_items(metered, prices, model.stream_mode)
+
+
+def _stream_items(metered: Metered, prices: PriceList, mode: StreamMode) -> Iterator[_Item]:
+    if mode is StreamMode.PROVISIONED:
+        yield "Kinesis PUT units", "unit", metered.counted("PutUnits"), prices.kinesis_put_unit, True
+        return
+    gb_in, gb_out = metered.counted("RecordKilobytes") / 1_024**2, metered.counted("RecordBytes") / GB_BYTES
+    yield "Kinesis on demand, GB in", "GB", gb_in, prices.kinesis_on_demand_gb_in, True
+    yield "Kinesis on demand, GB out", "GB", gb_out, prices.kinesis_on_demand_gb_out, True
 
 
 def _functions_items(functions: list[Function], metered: Metered, prices: PriceList, model: Model) -> Iterator[_Item]:
-    yield from _table_items(functions, lambda table: table in {metered.state_table, "refused"}, prices)
+    yield from _table_items(functions, lambda table: table == metered.state_table, prices)
     yield "Lambda requests", "request", sum(one.invocations for one in functions), prices.lambda_request, True
     gb_s = sum(_gb_s(one, model) for one in functions)
     yield "Lambda GB-seconds", "GB-s", gb_s, prices.lambda_gb_s(model.architecture), False
-    yield "log bytes", "byte", sum(one.log_bytes for one in functions), prices.logs_gb_in / _GB, True
+    yield "log bytes", "byte", sum(one.log_bytes for one in functions), prices.logs_gb_in / GB_BYTES, True
     yield "S3 puts", "request", sum(one.calls("s3.PutObject") for one in functions), prices.s3_put, True
     yield "S3 gets", "request", sum(one.calls("s3.GetObject") for one in functions), prices.s3_get, True
     messages = sum(one.calls("sqs.SendMessage") for one in functions)
@@ -123,7 +132,7 @@ def _table_items(functions: list[Function], is_wanted: Callable[[str], bool], pr
 
 def _effects_items(functions: list[Function], metered: Metered, prices: PriceList) -> Iterator[_Item]:
     for kind, usd in _unit_prices(prices):
-        own = sum(value for table, _, value in _units(functions, kind) if table not in {metered.state_table, "refused"})
+        own = sum(value for table, _, value in _units(functions, kind) if table != metered.state_table)
         yield f"workers' own {kind}s", f"{kind} unit", own, usd, True
 
 
@@ -132,12 +141,13 @@ def _unit_prices(prices: PriceList) -> tuple[tuple[str, float], ...]:
 
 
 def _units(functions: list[Function], kind: str) -> Iterator[tuple[str, str, float]]:
-    """Tell the units of a kind by table and part of it."""
+    """Tell the units of a kind by table and part of it; a write that was refused is billed as one."""
+    words = {kind, "refused"} if kind == "write" else {kind}
     for function in functions:
         for key, value in function.used.items():
             word, _, rest = key.partition(" ")
             table, _, part = rest.partition(" ")
-            if word == kind:
+            if word in words:
                 yield table, part, value
 
 
@@ -181,7 +191,8 @@ def _invocation_ms(function: Function, model: Model) -> float:
     starts = function.calls("stepfunctions.StartExecution")
     waiting_ms = reads * latencies.dynamodb_read.p50 + writes * latencies.dynamodb_write.p50
     waiting_ms = (waiting_ms + starts * latencies.start_execution.p50) / function.invocations
-    return waiting_ms / (_HANDS if function.name == "dispatcher" else 1) + _own_ms(function, model)
+    cold_ms = latencies.cold_start_share * latencies.lambda_cold_start.mean
+    return cold_ms + waiting_ms / (_HANDS if function.name == "dispatcher" else 1) + _own_ms(function, model)
 
 
 _WRITES: Final = ("PutItem", "UpdateItem", "BatchWriteItem", "TransactWriteItems")

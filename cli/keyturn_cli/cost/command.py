@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -17,8 +18,9 @@ from keyturn_cli.cost.metered import Metered, NotMetered, read_metered
 from keyturn_cli.moments import clock_text, moment_ms
 from keyturn_cli.options import AsOutput, Output, on_stack, show, target_of
 from keyturn_cli.planning.latencies import load_latencies
+from keyturn_cli.planning.workload import StreamMode
 from keyturn_cli.screen import Screen
-from keyturn_cli.target import AwsOptions
+from keyturn_cli.target import AwsOptions, Target
 
 _BAR_CHARACTERS: Final = 24
 
@@ -38,6 +40,8 @@ def cost(
 
     The stack must be deployed with Metering=on, as the local one is. Example: keyturn cost --since 10m
     """
+    if not isfinite(step_ms):
+        raise typer.BadParameter("--step-ms must be a number of milliseconds")
     now_ms = round(time.time() * 1_000)
     since_ms = moment_ms(since, now_ms)
     until_ms = moment_ms(until, now_ms) if until else now_ms
@@ -53,11 +57,31 @@ def cost(
         .get_function_configuration(FunctionName=target.outputs.dispatcher_function_name)
         .get("Architectures", ["x86_64"])[0]
     )
-    made = bill(metered, asked, Model(load_latencies(), step_ms, architecture))
-    show(output, _document(metered, made, asked), lambda screen: _print(screen, metered, made, asked, step_ms))
+    mode, shards = _stream(target)
+    made = bill(metered, asked, Model(load_latencies(), step_ms, architecture, mode))
+    hourly = _stream_text(asked, mode, shards)
+    show(
+        output,
+        _document(metered, made, asked) | {"stream_mode": mode.value, "shards": shards},
+        lambda screen: _print(screen, metered, made, asked, step_ms, hourly),
+    )
 
 
-def _print(screen: Screen, metered: Metered, made: Bill, prices: PriceList, step_ms: float) -> None:
+def _stream(target: Target) -> tuple[StreamMode, int]:
+    """How the stack's stream is billed, and its shards."""
+    found = target.client("kinesis").describe_stream_summary(StreamName=target.outputs.stream_name)
+    summary = found["StreamDescriptionSummary"]
+    mode = summary.get("StreamModeDetails", {}).get("StreamMode", StreamMode.PROVISIONED.value)
+    return StreamMode(mode), summary["OpenShardCount"]
+
+
+def _stream_text(prices: PriceList, mode: StreamMode, shards: int) -> str:
+    if mode is StreamMode.PROVISIONED:
+        return f"The stream's shards ({shards}) cost ${shards * prices.kinesis_shard_hour:.3g} an hour besides."
+    return f"The on-demand stream costs ${prices.kinesis_on_demand_stream_hour:.3g} an hour besides."
+
+
+def _print(screen: Screen, metered: Metered, made: Bill, prices: PriceList, step_ms: float, hourly: str) -> None:
     runs = f"{metered.events:,} events in {metered.runs:,.0f} runs"
     screen.line(f"{runs}, {clock_text(metered.since_ms)} to {clock_text(metered.until_ms)}")
     screen.line(f"Prices of {prices.region}, read on {prices.read_on}, without free tiers")
@@ -75,7 +99,7 @@ def _print(screen: Screen, metered: Metered, made: Bill, prices: PriceList, step
         f"  What comes by the clock (watchdog, sweeper) costs ${made.standing_usd_month:.2f} a month at this rate."
     )
     screen.line(f"  * modelled: from latencies as published, and {step_ms:g} ms for a worker's own work (--step-ms).")
-    screen.line("    All else was counted. On demand streams cost $0.04 an hour besides.")
+    screen.line(f"    All else was counted. {hourly}")
 
 
 def _text(line: Line, together: float) -> str:

@@ -31,7 +31,8 @@ class Function:
     memory_mb: int
     invocations: int
     used: Mapping[str, float]
-    """By `kind rest`: `read TABLE PART`, `write TABLE PART`, `calls SERVICE.OPERATION`, `counted METRIC`."""
+    """By `kind rest`: `read TABLE PART`, `write TABLE PART`, `refused TABLE PART` (a write), `calls SERVICE.OPERATION`,
+    `counted METRIC`."""
     log_bytes: int
     """Of its own lines, without those that tell the usage."""
 

@@ -68,15 +68,21 @@ def read_records(
 def count_records(batch: Mapping[str, Any]) -> None:
     """Count what the stream billed for a batch that `read_records` could read.
 
-    Source: Kinesis Data Streams pricing: an on-demand stream bills a record's kilobytes, each begun one whole; a
-    provisioned one PUT payload units of 25 KB.
+    Source: Kinesis Data Streams pricing: an on-demand stream bills a record's kilobytes, each begun one whole, when it
+    comes in, and its bytes when it is read; a provisioned one PUT payload units of 25 KB.
     """
     if not usage().is_on:
         return
-    sizes = [3 * len(record["kinesis"]["data"]) // 4 for record in batch["Records"]]
+    sizes = [_bytes_in(record["kinesis"]["data"]) for record in batch["Records"]]
     usage().add("counted Records", len(sizes))
+    usage().add("counted RecordBytes", sum(sizes))
     usage().add("counted RecordKilobytes", sum(math.ceil(size / 1_024) for size in sizes))
     usage().add("counted PutUnits", sum(math.ceil(size / 25_600) for size in sizes))
+
+
+def _bytes_in(data: str) -> int:
+    """How many bytes base64 stands for: a record of just 1,024 would else be billed as two kilobytes."""
+    return 3 * len(data) // 4 - data[-2:].count("=")
 
 
 def rejection_of(key: str, raw: bytes, routes: Routes, *, accepts_aggregated: bool) -> Rejection | None:

@@ -31,6 +31,9 @@ _OPERATIONS_OF: Final[Mapping[str, Sequence[str]]] = {
 }
 
 _READ_UNIT_BYTES: Final = 4_096
+_REFUSED_UNITS: Final = 1.0
+"""Of a write whose condition failed, which tells none. DynamoDB Developer Guide, "Conditional writes": it consumes
+write capacity by the item's size, one at least; an item of a key here is smaller than that."""
 
 _READS: Final = frozenset({"GetItem", "BatchGetItem", "Query", "Scan", "TransactGetItems"})
 _WHOLE_WORDS: Final = frozenset({"control", "capacity", "operations", "releases", "replay"})
@@ -79,6 +82,7 @@ class Usage:
             if service != "dynamodb":
                 return None
             context["keyturn_part"] = _part(params)
+            context["keyturn_table"] = str(params.get("TableName", "")).rpartition("/")[2]
             context["keyturn_asked"] = params.get("RequestItems", {})
             return params | {"ReturnConsumedCapacity": "INDEXES"}
 
@@ -87,6 +91,9 @@ class Usage:
     def _answered(self, operation: str) -> Callable[..., None]:
         def note(parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
             part = context.get("keyturn_part", "")
+            if parsed.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
+                self.add(f"refused {context.get('keyturn_table', '')} {part}", _REFUSED_UNITS)
+                return
             kind = "read" if operation in _READS else "write"
             for table, units in _units(parsed) or _units_of_batch(context.get("keyturn_asked", {}), parsed):
                 self.add(f"{kind} {table} {part}", units)
@@ -101,13 +108,7 @@ def usage() -> Usage:
 
 
 def _units(parsed: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Tell the units that an answer says it took, by table. A write whose condition failed tells none, and takes one.
-
-    Source: DynamoDB Developer Guide, "Conditional writes": a failed one consumes write capacity by the item's size, one
-    at least; an item of a key here is smaller than that.
-    """
-    if parsed.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
-        return [("refused", 1.0)]
+    """Tell the units that an answer says it took, by table."""
     told = parsed.get("ConsumedCapacity") or []
     tables = [told] if isinstance(told, Mapping) else told
     return [(str(one["TableName"]).rpartition("/")[2], float(one["CapacityUnits"])) for one in tables]

@@ -14,6 +14,8 @@ from typing import Any, Final, TypeGuard
 from keyturn.errors import SettingsError
 
 MILLION: Final = 1_000_000
+GB_BYTES: Final = 1_024**3
+"""What AWS bills as a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from keyturn_cli.cost.bill import Bill, Model, bill
 from keyturn_cli.cost.metered import Function, Metered
 from keyturn_cli.planning.latencies import load_latencies
+from keyturn_cli.planning.workload import StreamMode
 
 from keyturn.adapters.price_list import load_prices
 
@@ -83,6 +84,33 @@ def test_an_execution_that_drains_ten_runs_costs_a_tenth_of_the_starts() -> None
     drained = bill(metered(**{"order-express": 10}), PRICES, MODEL)
     assert drained.amount("Express starts") == pytest.approx(one_each.amount("Express starts") / 10)
     assert drained.amount("Express GB-seconds") <= one_each.amount("Express GB-seconds")
+
+
+def test_a_stream_is_billed_as_it_is() -> None:
+    """On demand by kilobytes in and bytes out, provisioned by PUT units; its hours are told besides."""
+    records = {"counted RecordKilobytes": 200.0, "counted RecordBytes": 150_000.0, "counted PutUnits": 100.0}
+    put = replace(metered(), functions=(*metered().functions, function("reader", 1, records)))
+    on_demand, provisioned = (
+        {
+            line.item: line
+            for line in bill(put, PRICES, replace(MODEL, stream_mode=mode)).lines
+            if "Kinesis" in line.item
+        }
+        for mode in (StreamMode.ON_DEMAND, StreamMode.PROVISIONED)
+    )
+    assert set(on_demand) == {"Kinesis on demand, GB in", "Kinesis on demand, GB out"}
+    assert on_demand["Kinesis on demand, GB out"].amount == pytest.approx(1_500 / 1_024**3)
+    assert set(provisioned) == {"Kinesis PUT units"}
+    assert provisioned["Kinesis PUT units"].usd_per_million == pytest.approx(0.014)
+
+
+def test_a_refused_write_is_billed_to_its_table() -> None:
+    """A worker's own is its author's."""
+    used = {"refused state key": 2.0, "refused ledger other": 5.0}
+    refused = replace(metered(), functions=(*metered().functions, function("inventory", 100, used)))
+    made = bill(refused, PRICES, MODEL)
+    assert made.amount("DynamoDB writes") == pytest.approx(8.0 + 2 / 100)
+    assert [line.amount for line in made.effects] == [pytest.approx(3.0 + 5 / 100)]
 
 
 def test_only_seconds_are_modelled() -> None:
