@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keyturn_cli.planning.case import Case
+from keyturn_cli.planning.costs import cost_of
+from keyturn_cli.planning.latencies import load_latencies
 from keyturn_cli.planning.units import Shape, units_of
-from keyturn_cli.planning.workload import Kind
+from keyturn_cli.planning.workload import Architecture, Kind, Settings, StreamMode, Workload
 
+from keyturn.adapters.price_list import load_prices
 from tests.models.billing import Billed
 from tests.models.s3 import S3
 from tests.shell.step_functions import Execution
@@ -19,6 +23,7 @@ from tests.shell.world import Services, World, routes
 
 STEPS = ("inventory", "payment", "notification")
 BUDGET = json.loads((Path(__file__).parent / "budget.json").read_text(encoding="utf-8"))
+PRICES = load_prices("us-east-1")
 EVENTS = 40
 PAYLOAD_BYTES = 420
 
@@ -128,6 +133,23 @@ def test_what_keys_share_costs_a_batch_and_not_an_event() -> None:
     found = counted(EVENTS)
     assert found.shared_writes * EVENTS <= 3
     assert found.shared_reads * EVENTS <= 5
+
+
+def test_a_plan_knows_what_a_rare_event_makes_all_keys_pay() -> None:
+    """It is alone to count the runs: half a unit for each bucket of two queues, and a look once its key is idle."""
+    world = MeteredWorld(routes(), index_buckets=8)
+    world.put("order-1", "express")
+    assert world.deliver(1)
+    world.run(world.live()[0])
+    units = world.dynamodb.units
+    rare = Workload(rate=0.0001, keys=1, payload_bytes=PAYLOAD_BYTES, steps=len(STEPS), step_ms=80)
+    settings = Settings(Kind.EXPRESS, 1, StreamMode.PROVISIONED, 256, Architecture.ARM, 1)
+    cost = cost_of(Case(rare, settings, load_latencies()), PRICES)
+    (item,) = [item for item in cost.items if item.name == "DynamoDB, slots looked at and counted"]
+    taken = units["shared read"] * PRICES.dynamodb_read_unit + units["shared write"] * PRICES.dynamodb_write_unit
+    own = 1.5 * PRICES.dynamodb_read_unit + PRICES.dynamodb_write_unit  # a dispatcher's batch, told with its event
+    assert units["shared read"] >= 8
+    assert taken - own <= item.usd_a_month / cost.events <= 3 * taken
 
 
 def shape_of(keys: int, batch: int) -> Shape:

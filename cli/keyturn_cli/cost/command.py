@@ -62,7 +62,7 @@ def cost(
     hourly = _stream_text(asked, mode, shards)
     show(
         output,
-        _document(metered, made, asked) | {"stream_mode": mode.value, "shards": shards},
+        {**_document(metered, made, asked), "stream_mode": mode.value, "shards": shards},
         lambda screen: _print(screen, metered, made, asked, step_ms, hourly),
     )
 

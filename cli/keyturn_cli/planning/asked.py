@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Final
 
 from keyturn_cli.errors import BadInput
@@ -17,7 +18,8 @@ def number(option: str, text: str, low: float, high: float, thousand: int = 1_00
     """Read a number with an optional k or m. Raises BadInput."""
     match = _NUMBER.fullmatch(text.strip())
     scale = {"": 1, "k": thousand, "m": thousand**2}
-    value = float(match[1]) * scale[match[2].lower()] if match else -1.0
+    # Not as a float: 1.005k is 1,005 keys, and 1.005 * 1000 isn't.
+    value = float(Decimal(match[1]) * scale[match[2].lower()]) if match else -1.0
     if match is None or not low <= value <= high:
         raise BadInput(f"{option} is {text!r}: it must be a number from {low:,g} to {high:,g}, as 500, 50k or 1e6")
     return value
@@ -36,7 +38,7 @@ def asked_workload(
 ) -> Workload:
     """Read a load from the command's options. Raises BadInput naming the option."""
     return Workload(
-        rate=number("--rate", rate, 0.001, 10_000_000),
+        rate=number("--rate", rate, 0.00001, 10_000_000),
         keys=whole("--keys", keys, 1, 10_000_000_000),
         payload_bytes=whole("--payload", payload, 1, _RECORD_BYTES_MAX, 1_024),
         steps=whole("--steps", steps, 1, 40),

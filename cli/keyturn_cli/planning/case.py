@@ -10,7 +10,7 @@ from keyturn_cli.planning.latencies import Latencies
 from keyturn_cli.planning.simulation import PutToDone, RunModel, percentiles, simulate, slot_queue
 from keyturn_cli.planning.sizing import Sizing, shape_of, sizing_of
 from keyturn_cli.planning.units import Units, units_of
-from keyturn_cli.planning.workload import Settings, Workload
+from keyturn_cli.planning.workload import KeyClass, Settings, Workload
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Case:
     workload: Workload
     settings: Settings
     latencies: Latencies
-    slots: int = 0
-    """Runs that may be in flight at once, if something bounds them; 0 for as many as the load takes."""
+    slots: int | None = None
+    """Runs that may be in flight at once, if something bounds them; else as many as the load takes."""
 
     @cached_property
     def times(self) -> RunTimes:
@@ -59,13 +59,25 @@ class Case:
     @property
     def lacks_slots(self) -> bool:
         """Whether fewer runs may be in flight than the load takes."""
-        return 0 < self.slots < self.sizing.max_in_flight_runs
+        return self.slots is not None and self.slots < self.sizing.max_in_flight_runs
+
+    @property
+    def hottest(self) -> KeyClass:
+        """The keys that get the most, each."""
+        return max((flow.keys for flow in self.flows), key=lambda keys: keys.key_rate)
+
+    @property
+    def falls_behind(self) -> bool:
+        """Whether events come faster than they are done."""
+        most = min(self.sizing.key_rate_by_partition, self.sizing.key_rate_by_shard)
+        return self.lagging is not None or self.lacks_slots or self.hottest.key_rate > most
 
     @cached_property
     def put_to_done(self) -> PutToDone:
         """Simulated; only for what holds, since queues grow for ever else."""
         workload, settings, sizing = self.workload, self.settings, self.sizing
-        queue = slot_queue(sizing.in_flight, self.slots or sizing.max_in_flight_runs, self.times.run_ms(1))
+        slots = sizing.max_in_flight_runs if self.slots is None else self.slots
+        queue = slot_queue(sizing.in_flight, slots, self.times.run_ms(1))
         run = RunModel(
             settings.kind, self.batch_max, workload.steps, workload.step_ms, settings.memory_mb
         )  # fmt: skip
@@ -80,6 +92,6 @@ class Case:
 
 def with_full_runs(case: Case, batch: int) -> Case:
     """The same load on so few keys that each is always at work, with full runs: what a backlog costs."""
-    full = replace(case, settings=replace(case.settings, batch=batch), slots=0)
+    full = replace(case, settings=replace(case.settings, batch=batch), slots=None)
     keys = int(case.workload.rate * full.times.run_ms(full.batch_max) / 1_000 / full.batch_max)
     return replace(full, workload=replace(case.workload, keys=max(1, keys), hot_share=0))

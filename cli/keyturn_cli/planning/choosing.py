@@ -8,6 +8,7 @@ from itertools import product
 from typing import Final
 
 from keyturn.core.prices import PriceList
+from keyturn.limits import EXPRESS_EXECUTION_S_MAX, LAMBDA_S_MAX
 from keyturn_cli.planning.case import Case
 from keyturn_cli.planning.costs import Cost, cost_of
 from keyturn_cli.planning.latencies import Latencies
@@ -19,8 +20,8 @@ BATCHES: Final = (1, 10, 50)
 MEMORIES_MB: Final = (256, 512)
 WINDOWS_S: Final = (1, 0)
 """Of equal price the first that holds: without a window, what the model can't know costs more, not less."""
-EXPRESS_S_MAX: Final = 300
-"""Longest life of an Express execution. Step Functions Developer Guide, "Service quotas"."""
+SHARDS_MAX: Final = 500
+"""The template's bound of ShardCount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def make_plan(workload: Workload, wanted: Wanted, prices: PriceList, latencies: 
     return Plan(
         chosen=chosen,
         rejected=tuple(_compared(option, chosen) for option in rejected),
-        needs=tuple(needs_of(chosen.case, prices.region)),
+        needs=tuple(needs_of(chosen.case, prices.region, wanted.concurrency)),
         prices=prices,
         latencies=latencies,
     )
@@ -101,7 +102,7 @@ def _bounded(case: Case, wanted: Wanted) -> Case:
         return case
     sizing = case.sizing
     others = sizing.sequencer_concurrency + sizing.dispatcher_concurrency + SPARE_CONCURRENCY
-    return replace(case, slots=max(1, (wanted.concurrency - others) // case.workload.steps))
+    return replace(case, slots=max(0, (wanted.concurrency - others) // case.workload.steps))
 
 
 def _against(case: Case, wanted: Wanted) -> str:
@@ -116,21 +117,36 @@ def _problems(case: Case, wanted: Wanted) -> Iterator[str]:
             f"{lagging.keys.name} get {lagging.keys.key_rate:,.2g} events a second each, and"
             f" {lagging.key_rate_max:,.2g} is what a key can take"
         )
-    hottest = max(flow.keys.key_rate for flow in case.flows)
+    hottest = case.hottest.key_rate
     if hottest > sizing.key_rate_by_partition:
         most = sizing.key_rate_by_partition
-        yield f"a key's partition takes {most:,.0f} events a second, the busiest get {hottest:,.0f}"
+        yield f"a key's partition of the table holds {most:,.3g} events a second, the busiest get {hottest:,.3g}"
+    if hottest > sizing.key_rate_by_shard:
+        most = sizing.key_rate_by_shard
+        yield f"a key has one shard, which holds {most:,.3g} such events a second, the busiest get {hottest:,.3g}"
     if case.lacks_slots:
         yield f"{sizing.max_in_flight_runs:,} runs must be in flight, concurrency leaves room for {case.slots:,}"
     if sizing.max_in_flight_runs > SLOTS_MAX:
         yield f"{sizing.max_in_flight_runs:,} runs must be in flight, MaxInFlightRuns ends at {SLOTS_MAX:,}"
     if sizing.index_buckets > BUCKETS_MAX:
         yield f"{sizing.index_buckets:,} index buckets, IndexBuckets ends at {BUCKETS_MAX}"
-    longest_s = case.times.execution_ms(case.batch_max) / 1_000
-    if case.settings.kind is not Kind.STANDARD and longest_s > EXPRESS_S_MAX:
-        yield f"a full run takes {longest_s:,.0f} s, an Express execution ends after {EXPRESS_S_MAX}"
+    if case.settings.stream_mode is StreamMode.PROVISIONED and sizing.shards > SHARDS_MAX:
+        yield f"{sizing.shards:,} shards, ShardCount ends at {SHARDS_MAX}"
+    yield from _time_problems(case)
     if wanted.target_p99_ms is not None and case.put_to_done.p99_ms > wanted.target_p99_ms:
         yield f"p99 is {case.put_to_done.p99_ms:,.0f} ms, the target {wanted.target_p99_ms:,.0f}"
+
+
+def _time_problems(case: Case) -> Iterator[str]:
+    """Full runs that AWS ends before they are done, of which one in a hundred is too many."""
+    worker_s = case.times.worker_p99_ms(case.batch_max) / 1_000
+    execution_s = case.times.execution_p99_ms(case.batch_max) / 1_000
+    if case.settings.kind is not Kind.STANDARD and execution_s > EXPRESS_EXECUTION_S_MAX:
+        yield (
+            f"a full run's p99 is {execution_s:,.0f} s, an Express execution ends after {EXPRESS_EXECUTION_S_MAX:,} s"
+        )
+    if worker_s > LAMBDA_S_MAX:
+        yield f"a full run's worker takes {worker_s:,.0f} s at its p99, a Lambda function ends after {LAMBDA_S_MAX:,} s"
 
 
 def _rank(option: Option) -> tuple[bool, float, int]:

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from keyturn.adapters.price_list import REFERENCE_REGION, load_price_file, load_prices
+from keyturn.core.prices import PriceList
 from keyturn.limits import RUN_EVENTS_MAX
+from keyturn_cli.errors import BadInput
 from keyturn_cli.options import AsOutput, Output, show
 from keyturn_cli.planning.asked import asked_workload, whole
 from keyturn_cli.planning.choosing import Wanted, make_plan
@@ -31,8 +33,8 @@ def plan(
     target_p99: Annotated[str | None, typer.Option(help="Put to done in 99 of 100 cases, in ms.")] = None,
     concurrency: Annotated[str | None, typer.Option(help="Lambda concurrency that the account has.")] = None,
     retention_days: Annotated[str, typer.Option(help="EventRetentionDays: how long the table keeps events.")] = "90",
-    region: Annotated[str, typer.Option(help="Whose prices and quotas.")] = REFERENCE_REGION,
-    prices: Annotated[Path | None, typer.Option(help="A price list of your own instead, JSON.")] = None,
+    region: Annotated[str | None, typer.Option(help="Whose prices and quotas; us-east-1 if left out.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="A price list of your own, JSON: its region's quotas.")] = None,
     output: AsOutput = Output.TEXT,
 ) -> None:
     """Work out what a load takes: settings, quotas, latency, dollars; and the cheapest settings that hold it.
@@ -61,8 +63,20 @@ def plan(
         target_p99_ms=whole("--target-p99", target_p99, 1, 86_400_000) if target_p99 is not None else None,
         concurrency=whole("--concurrency", concurrency, 1, 10_000_000) if concurrency is not None else None,
     )
-    price_list = load_price_file(prices) if prices is not None else load_prices(region)
+    price_list = _price_list(region, prices)
     made = make_plan(workload, wanted, price_list, load_latencies())
     show(output, as_json(made), lambda screen: screen.lines(plan_lines(made)))
     if not made.is_holding:
         raise typer.Exit(1)
+
+
+def _price_list(region: str | None, file: Path | None) -> PriceList:
+    """Read the list that is asked for. Raises BadInput when a file is another region's: quotas go by it too."""
+    if file is None:
+        return load_prices(region or REFERENCE_REGION)
+    found = load_price_file(file)
+    if region not in {None, found.region}:
+        raise BadInput(
+            f"--prices {file} is of {found.region}, --region is {region}: name one of them, or mend the file"
+        )
+    return found

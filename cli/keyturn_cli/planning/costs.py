@@ -6,20 +6,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from keyturn.core.prices import PriceList
+from keyturn.core.prices import GB_BYTES, PriceList
 from keyturn_cli.planning.case import Case
 from keyturn_cli.planning.sizing import DISPATCHER_MB
-from keyturn_cli.planning.units import kept_bytes
+from keyturn_cli.planning.units import IDENTITY_ITEM_BYTES, STORAGE_OVERHEAD_BYTES, kept_bytes
 from keyturn_cli.planning.workload import Kind, StreamMode
 
 MONTH_HOURS: Final = 730
 MONTH_S: Final = MONTH_HOURS * 3_600
-_GB: Final = 1e9
 _MB: Final = 1_048_576
 _DAY_S: Final = 86_400
 _DEFINITION_BYTES: Final = 12_000
 _INDEX_ENTRY_BYTES: Final = 90
-"""Of a key that runs, in the index of due keys; entries are counted once a second."""
+"""Of a key that runs, in the index of due keys."""
+_COUNTED_QUEUES: Final = 2
+"""Of keys that run, and that wait: each of their buckets is a query of half a read unit at least."""
+_WRITES_A_COUNT: Final = 2
+"""Who may count, and what was found."""
+_LOOKS_A_SECOND: Final = 2
+"""Of one sequencer's environment at the slots, when its key goes idle."""
+DUPLICATE_WINDOW_DAYS: Final = 7
+PAYLOADS_LONGER_DAYS: Final = 30
+"""The template's: how long identities are kept, and how much longer than events large payloads are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ def cost_of(case: Case, prices: PriceList) -> Cost:
         *_lambda(case, events, prices),
         *_dynamodb(case, events, prices),
         Item(f"Kinesis, {case.settings.stream_mode}", _stream_usd(case, events, prices)),
-        Item("CloudWatch Logs", case.units.log_bytes * events / _GB * prices.logs_gb_in),
+        Item("CloudWatch Logs", case.units.log_bytes * events / GB_BYTES * prices.logs_gb_in),
         *_payloads(case, events, prices),
     )
     return Cost(tuple(item for item in items if item.usd_a_month > 0), events)
@@ -95,15 +103,26 @@ def _dynamodb(case: Case, events: float, prices: PriceList) -> Iterator[Item]:
     workload = case.workload
     yield Item("DynamoDB writes", case.units.write_units * events * prices.dynamodb_write_unit)
     yield Item("DynamoDB reads", case.units.read_units * events * prices.dynamodb_read_unit)
-    # Eventually consistent, so a unit reads twice as much.
-    counted = case.sizing.in_flight * _INDEX_ENTRY_BYTES / (2 * prices.rounding.read_unit_bytes) * MONTH_S
-    yield Item("DynamoDB reads that count running keys", counted * prices.dynamodb_read_unit, is_modelled=True)
-    kept = _kept_events(case) * kept_bytes(workload.payload_bytes, workload.steps)
-    yield Item(f"DynamoDB storage, {workload.retention_days} days", kept / _GB * prices.dynamodb_gb_month)
+    yield Item("DynamoDB, slots looked at and counted", _slots_usd_a_second(case, prices) * MONTH_S, is_modelled=True)
+    kept = _kept_events(case, workload.retention_days) * kept_bytes(workload.payload_bytes, workload.steps)
+    known = _kept_events(case, DUPLICATE_WINDOW_DAYS) * (IDENTITY_ITEM_BYTES + STORAGE_OVERHEAD_BYTES)
+    yield Item(
+        f"DynamoDB storage, {workload.retention_days} days", (kept + known) / GB_BYTES * prices.dynamodb_gb_month
+    )
 
 
-def _kept_events(case: Case) -> float:
-    return case.workload.rate * case.workload.retention_days * _DAY_S
+def _slots_usd_a_second(case: Case, prices: PriceList) -> float:
+    """What all keys share: runs are counted once a second at most, by who takes a slot or gives one up."""
+    sizing, rate = case.sizing, case.workload.rate
+    entries = sizing.in_flight * _INDEX_ENTRY_BYTES / (2 * prices.rounding.read_unit_bytes)
+    read_units = _COUNTED_QUEUES * sizing.index_buckets / 2 + entries
+    count_usd = read_units * prices.dynamodb_read_unit + _WRITES_A_COUNT * prices.dynamodb_write_unit
+    looks = min(rate, _LOOKS_A_SECOND * sizing.sequencer_concurrency)
+    return min(1.0, 2 * rate) * count_usd + looks * prices.dynamodb_read_unit
+
+
+def _kept_events(case: Case, days: int) -> float:
+    return case.workload.rate * days * _DAY_S
 
 
 def _stream_usd(case: Case, events: float, prices: PriceList) -> float:
@@ -112,7 +131,7 @@ def _stream_usd(case: Case, events: float, prices: PriceList) -> float:
         puts = events * _blocks(payload, rounding.kinesis_put_unit_bytes)
         return case.sizing.shards * MONTH_HOURS * prices.kinesis_shard_hour + puts * prices.kinesis_put_unit
     record = rounding.kinesis_on_demand_record_bytes
-    gb_in, gb_out = events * _blocks(payload, record) * record / _GB, events * payload / _GB
+    gb_in, gb_out = events * _blocks(payload, record) * record / GB_BYTES, events * payload / GB_BYTES
     traffic = gb_in * prices.kinesis_on_demand_gb_in + gb_out * prices.kinesis_on_demand_gb_out
     return MONTH_HOURS * prices.kinesis_on_demand_stream_hour + traffic
 
@@ -125,5 +144,5 @@ def _payloads(case: Case, events: float, prices: PriceList) -> Iterator[Item]:
     units = case.units
     requests = units.s3_puts * prices.s3_put + units.s3_gets * prices.s3_get
     yield Item("S3 requests, large payloads", requests * events)
-    kept = units.s3_puts * _kept_events(case) * case.workload.payload_bytes
-    yield Item("S3 storage, large payloads", kept / _GB * prices.s3_gb_month)
+    kept = _kept_events(case, case.workload.retention_days + PAYLOADS_LONGER_DAYS) * case.workload.payload_bytes
+    yield Item("S3 storage, large payloads", units.s3_puts * kept / GB_BYTES * prices.s3_gb_month)

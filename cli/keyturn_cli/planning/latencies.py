@@ -9,10 +9,12 @@ from datetime import date
 from functools import cache
 from importlib.resources import files
 from math import exp, log
+from statistics import NormalDist
 from typing import Any, Final
 
 from keyturn_cli.planning.workload import Kind
 
+_QUANTILES: Final = 1_000
 _P99_DEVIATIONS: Final = 2.3263
 """Of a normal distribution."""
 _WHOLE_PROCESSOR_MB: Final = 1_769
@@ -40,6 +42,18 @@ class Latency:
     def mean(self) -> float:
         """Milliseconds on average."""
         return exp(self.mu + self.sigma**2 / 2)
+
+    def slowest(self, of: int) -> float:
+        """Milliseconds on average of the slowest of so many that begin together."""
+        return self.mean if of == 1 else _mean_of_slowest(self, of)
+
+
+@cache
+def _mean_of_slowest(latency: Latency, of: int) -> float:
+    """Integrate over the quantiles of the largest of so many draws."""
+    places = (((place + 0.5) / _QUANTILES) ** (1 / of) for place in range(_QUANTILES))
+    normal = NormalDist()
+    return sum(exp(latency.mu + latency.sigma * normal.inv_cdf(place)) for place in places) / _QUANTILES
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from math import ceil, floor, log10
@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from keyturn_cli.planning.case import Case
 from keyturn_cli.planning.flow import UTILISATION_MAX
-from keyturn_cli.planning.sizing import SHARD_BYTES
+from keyturn_cli.planning.sizing import SHARD_BYTES, SHARD_RECORDS
 from keyturn_cli.planning.units import transitions_of
 from keyturn_cli.planning.workload import Kind, StreamMode
 
 _RAMP_S: Final = 10
+_CONCURRENCY: Final = "lambda_concurrency"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,17 @@ class Need:
     @property
     def is_met(self) -> bool:
         """Whether the default isn't enough, with room to spare."""
-        return self.needed > self.default * UTILISATION_MAX
+        return self.needed > self.default * self._share
 
     @property
     def ask_for(self) -> int | None:
         """The figure to ask for; None if the default is enough, or can't be raised."""
-        return rounded_up(self.needed / UTILISATION_MAX) if self.is_met and self.is_adjustable else None
+        return rounded_up(self.needed / self._share) if self.is_met and self.is_adjustable else None
+
+    @property
+    def _share(self) -> float:
+        """Of the quota that may be used; Lambda's concurrency was sized with room to spare already."""
+        return 1.0 if self.name == _CONCURRENCY else UTILISATION_MAX
 
 
 @cache
@@ -54,9 +60,12 @@ def read_on() -> str:
     return day
 
 
-def needs_of(case: Case, region: str) -> list[Need]:
-    """List every quota that a load takes a part of."""
-    return [_need(name, what, needed, region) for name, what, needed in _needed(case)]
+def needs_of(case: Case, region: str, concurrency: int | None = None) -> list[Need]:
+    """List every quota that a load takes a part of; `concurrency` is what the account is known to have of Lambda's."""
+    needs = [_need(name, what, needed, region) for name, what, needed in _needed(case)]
+    if concurrency is None:
+        return needs
+    return [replace(need, default=concurrency) if need.name == _CONCURRENCY else need for need in needs]
 
 
 def _needed(case: Case) -> Iterator[tuple[str, str, float]]:
@@ -65,7 +74,8 @@ def _needed(case: Case) -> Iterator[tuple[str, str, float]]:
     if settings.stream_mode is StreamMode.PROVISIONED:
         yield "kinesis_shards", "shards", sizing.shards
     else:
-        yield "kinesis_on_demand", "on-demand stream", workload.rate * workload.payload_bytes / SHARD_BYTES
+        by_bytes, by_records = workload.rate * workload.payload_bytes / SHARD_BYTES, workload.rate / SHARD_RECORDS
+        yield "kinesis_on_demand", "on-demand stream, by bytes or records", max(by_bytes, by_records)
     if settings.kind is not Kind.EXPRESS:
         yield "standard_starts", "StartExecution, Standard", runs
         yield "transitions", "state transitions", runs * transitions_of(settings.kind, workload.steps)
@@ -74,7 +84,7 @@ def _needed(case: Case) -> Iterator[tuple[str, str, float]]:
         yield "describe_execution", "DescribeExecution, if a thousandth of the runs hangs", runs / 1_000
     if settings.kind is not Kind.STANDARD:
         yield "express_starts", "StartExecution, Express", runs
-    yield "lambda_concurrency", "Lambda concurrency", sizing.lambda_concurrency
+    yield _CONCURRENCY, "Lambda concurrency", sizing.lambda_concurrency
     yield "lambda_scale_up", f"one worker's environments, all within {_RAMP_S} s", sizing.max_in_flight_runs
     yield "dynamodb_table_writes", "the table's writes", sizing.write_units_max
     yield "dynamodb_table_reads", "the table's reads", sizing.read_units_max

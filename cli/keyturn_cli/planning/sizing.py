@@ -70,6 +70,8 @@ class Sizing:
     index_buckets: int
     key_rate_by_partition: float
     """Events a second of one hot key that its partition's units allow."""
+    key_rate_by_shard: float
+    """Events a second of one hot key that its shard takes."""
 
     @property
     def shards(self) -> int:
@@ -123,6 +125,7 @@ def sizing_of(
         index_write_units_max=worst.index_write_units,
         index_buckets=max(BUCKETS_LEAST, buckets),
         key_rate_by_partition=_key_rate_by_partition(workload, settings, records),
+        key_rate_by_shard=UTILISATION_MAX * min(SHARD_RECORDS, SHARD_BYTES / workload.payload_bytes),
     )
 
 
@@ -181,4 +184,4 @@ def _key_rate_by_partition(workload: Workload, settings: Settings, records: floa
     batch = workload.batch_max(settings.batch)
     shape = Shape(settings.kind, workload.steps, workload.payload_bytes, batch, 1.0, records=records)
     units = units_of(shape)
-    return min(PARTITION_WRITE_UNITS / units.write_units, PARTITION_READ_UNITS / units.read_units)
+    return UTILISATION_MAX * min(PARTITION_WRITE_UNITS / units.write_units, PARTITION_READ_UNITS / units.read_units)

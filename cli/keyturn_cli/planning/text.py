@@ -10,6 +10,7 @@ from keyturn_cli.planning.case import Case, with_full_runs
 from keyturn_cli.planning.choosing import BATCHES, Option, Plan
 from keyturn_cli.planning.costs import cost_of
 from keyturn_cli.planning.quotas import Need, read_on
+from keyturn_cli.planning.sizing import SPARE_CONCURRENCY
 from keyturn_cli.planning.units import WRITE_UNIT_BYTES, event_item_bytes
 from keyturn_cli.planning.workload import StreamMode
 from keyturn_cli.screen import Line
@@ -84,7 +85,7 @@ def _settings(case: Case) -> Iterator[str]:
     yield _row(
         "concurrency",
         f"~{sizing.lambda_concurrency:,}: workers {sizing.worker_concurrency:,}, sequencer"
-        f" {sizing.sequencer_concurrency:,}, dispatcher {sizing.dispatcher_concurrency:,}",
+        f" {sizing.sequencer_concurrency:,}, dispatcher {sizing.dispatcher_concurrency:,}, others {SPARE_CONCURRENCY}",
     )
     yield _row(
         "table",
@@ -122,7 +123,7 @@ def _event_item(payload_bytes: int) -> str:
 
 
 def _times(option: Option) -> Iterator[str]:
-    if option.case.lagging is not None or option.case.lacks_slots:
+    if option.case.falls_behind:
         yield "not simulated: keys fall behind, for ever"
         return
     found = option.case.put_to_done
@@ -131,13 +132,14 @@ def _times(option: Option) -> Iterator[str]:
 
 def _hot_key(case: Case) -> Iterator[str]:
     sizing, rate = case.sizing, case.flows[0].key_rate_max
-    yield _row("by its runs", f"~{rate:,.1f} events a second, since one run follows the other")
+    yield _row("by its runs", f"~{rate:,.3g} events a second, since one run follows the other")
     yield _row(
         "by DynamoDB",
-        f"{sizing.key_rate_by_partition:,.0f} events a second: 1,000 write and 3,000 read units of its partition",
+        f"{sizing.key_rate_by_partition:,.3g} events a second: 80% of the 1,000 write and 3,000 read units of its"
+        " partition",
     )
-    hottest = max(flow.keys.key_rate for flow in case.flows)
-    yield _row("asked", f"{hottest:,.3g} events a second of each of the busiest hundredth")
+    yield _row("by Kinesis", f"{sizing.key_rate_by_shard:,.3g} events a second: 80% of its shard")
+    yield _row("asked", f"{case.hottest.key_rate:,.3g} events a second of each of {case.hottest.name}")
 
 
 def _quotas(plan: Plan) -> Iterator[str]:
@@ -168,7 +170,8 @@ def _cost(plan: Plan) -> Iterator[str]:
         f"US dollars, prices of {plan.prices.region} on {plan.prices.read_on}, without free tiers and volume steps but"
         " Express's; left out are"
     )
-    yield "metrics, alarms, the archive, customer keys, failed attempts, and what your own workers call"
+    yield "metrics, alarms, backups, what logs take when they are kept, a stream's retention beyond a day, the archive,"
+    yield "customer keys, failed attempts, what comes by the clock, and what your own workers call"
     if plan.prices.unchecked:
         yield f"not checked against a page of AWS: {', '.join(sorted(plan.prices.unchecked))}"
 
@@ -196,7 +199,6 @@ def _row(label: str, text: str) -> str:
 def as_json(plan: Plan) -> Mapping[str, Any]:
     """All of a plan, for programs."""
     case = plan.chosen.case
-    holds_up = case.lagging is None and not case.lacks_slots
     return {
         "holds": plan.is_holding,
         "against": plan.chosen.against,
@@ -208,8 +210,12 @@ def as_json(plan: Plan) -> Mapping[str, Any]:
             "lambda_concurrency": case.sizing.lambda_concurrency,
         },
         "units_an_event": {**asdict(case.units), "invocations": case.units.invocations},
-        "put_to_done": asdict(case.put_to_done) if holds_up else None,
-        "hot_key": {"by_runs": case.flows[0].key_rate_max, "by_partition": case.sizing.key_rate_by_partition},
+        "put_to_done": None if case.falls_behind else asdict(case.put_to_done),
+        "hot_key": {
+            "by_runs": case.flows[0].key_rate_max,
+            "by_partition": case.sizing.key_rate_by_partition,
+            "by_shard": case.sizing.key_rate_by_shard,
+        },
         "quotas": [{**asdict(need), "is_met": need.is_met, "ask_for": need.ask_for} for need in plan.needs],
         "cost": _cost_as_json(plan.chosen),
         "backlog_usd_a_million": {

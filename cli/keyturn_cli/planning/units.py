@@ -44,6 +44,9 @@ RESULT_ROW_BYTES: Final = 50
 """A small result of one event in it."""
 SLOT_QUANTUM_RUNS: Final = 20
 """The template's: a busy key yields its slot after so many runs, if others wait; an execution lasts for more."""
+STORAGE_OVERHEAD_BYTES: Final = 100
+"""Of each item, as its storage is billed. DynamoDB Developer Guide, "Item sizes and formats"."""
+IDENTITY_ITEM_BYTES: Final = 180
 REFERENCE_BYTES: Final = 200
 """Stands for an event's content that lies in S3."""
 
@@ -177,8 +180,9 @@ def event_item_bytes(payload_bytes: int) -> int:
 
 
 def kept_bytes(payload_bytes: int, steps: int) -> int:
-    """Bytes that stay in the table for one event: it and its step results, of which a batch's take less."""
-    return event_item_bytes(payload_bytes) + steps * (RESULT_ITEM_BYTES + RESULT_ROW_BYTES)
+    """Bytes that stay in the table for one event, as billed: it and its step results, of which a batch's take less."""
+    items = event_item_bytes(payload_bytes) + steps * (RESULT_ITEM_BYTES + RESULT_ROW_BYTES)
+    return items + (1 + steps) * STORAGE_OVERHEAD_BYTES
 
 
 def _results_units(batch: float) -> float:

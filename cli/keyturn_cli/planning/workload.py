@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from keyturn.limits import RUN_EVENTS_MAX, RUN_INLINE_BYTES_MAX
+from keyturn.limits import EVENT_INLINE_BYTES_MAX, RUN_EVENTS_MAX, RUN_INLINE_BYTES_MAX
 
 HOT_KEYS_SHARE: Final = 0.01
 """The busiest hundredth of the keys: what `--hot-share` is about."""
@@ -82,8 +82,9 @@ class Workload:
             yield KeyClass("all other keys", self.keys - hot_keys, self.rate * (1 - share))
 
     def batch_max(self, wanted: int) -> int:
-        """How many events a run can take of as many as are wanted: their bytes ride in its input."""
-        return max(1, min(wanted, RUN_EVENTS_MAX, RUN_INLINE_BYTES_MAX // self.payload_bytes))
+        """How many events a run can take of those wanted: unless S3 has them, their bytes ride in its input."""
+        inline_bytes = self.payload_bytes if self.payload_bytes <= EVENT_INLINE_BYTES_MAX else 1
+        return max(1, min(wanted, RUN_EVENTS_MAX, RUN_INLINE_BYTES_MAX // inline_bytes))
 
 
 @dataclass(frozen=True, slots=True)

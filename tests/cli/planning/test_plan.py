@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keyturn_cli.planning.case import Case, with_full_runs
-from keyturn_cli.planning.choosing import WINDOWS_S, Plan, Wanted, make_plan
-from keyturn_cli.planning.costs import cost_of
-from keyturn_cli.planning.latencies import load_latencies, on_processor
+from keyturn_cli.planning.choosing import SHARDS_MAX, WINDOWS_S, Plan, Wanted, make_plan
+from keyturn_cli.planning.costs import DUPLICATE_WINDOW_DAYS, PAYLOADS_LONGER_DAYS, cost_of
+from keyturn_cli.planning.latencies import Latency, load_latencies, on_processor
 from keyturn_cli.planning.quotas import needs_of, rounded_up
-from keyturn_cli.planning.simulation import SlotQueue, percentiles, slot_queue
+from keyturn_cli.planning.simulation import RunModel, SlotQueue, percentiles, simulate, slot_queue
 from keyturn_cli.planning.sizing import (
     BATCH_RECORDS,
     BUCKETS_LEAST,
@@ -26,6 +26,7 @@ from keyturn_cli.planning.units import SLOT_QUANTUM_RUNS
 from keyturn_cli.planning.workload import Architecture, Kind, Settings, StreamMode, Workload
 
 from keyturn.adapters.price_list import load_prices
+from keyturn.limits import EVENT_INLINE_BYTES_MAX
 from tests.template.stack import source
 
 PRICES = load_prices("us-east-1")
@@ -180,6 +181,124 @@ def test_a_target_that_is_too_tight_is_refused_with_what_can_be_had() -> None:
     assert planned(SMALL, target_p99_ms=60_000).is_holding
 
 
+@pytest.mark.parametrize(("steps", "step_ms", "batch"), [(1, 80, 1), (3, 1_000, 1), (10, 1_000, 1), (10, 1_000, 10)])
+def test_a_key_keeps_up_in_the_simulation_at_the_rate_that_it_is_said_to_hold(
+    steps: int, step_ms: float, batch: int
+) -> None:
+    """A run lasts as long as its slowest step: were it taken to last as long as a step does on average, queues grew."""
+    slow = replace(SMALL, keys=1, rate=0.001, steps=steps, step_ms=step_ms)
+    case = case_of(replace(slow, rate=case_of(slow, batch=batch).flows[0].key_rate_max * 0.999), batch=batch)
+    assert case.lagging is None
+    run = RunModel(Kind.EXPRESS, batch, steps, step_ms, STRICT.memory_mb)
+    few, many = (
+        percentiles(
+            [(1, simulate(case.flows[0].keys, run, LATENCIES, case.sizing.intake, SlotQueue(0, 0), events=events))]
+        ).p50_ms
+        for events in (3_000, 12_000)
+    )
+    assert many < 1.3 * few
+
+
+@settings(deadline=None)
+@given(st.floats(0.5, 1_000), st.floats(1.01, 20), st.integers(1, 40))
+def test_the_slowest_of_more_steps_takes_longer(p50: float, ratio: float, of: int) -> None:
+    latency = Latency(p50, p50 * ratio)
+    assert latency.slowest(1) == latency.mean
+    assert latency.slowest(of + 1) > latency.slowest(of) * (1 - 1e-3)
+
+
+def test_a_run_finds_as_many_events_as_come_while_the_one_before_lasts() -> None:
+    times = case_of(replace(SMALL, steps=10, step_ms=500)).times
+    for rate in (0.1, 1, 1.5):
+        waiting = times.waiting(rate)
+        assert waiting == pytest.approx(rate * times.run_ms(waiting) / 1_000)
+    assert times.waiting(1_000 / times.event_ms) == inf
+
+
+@pytest.mark.parametrize(
+    ("kind", "step_ms", "batch", "said"),
+    [
+        (Kind.EXPRESS, 150_000, 1, "an Express execution ends after 300 s"),
+        (Kind.NESTED, 150_000, 1, "an Express execution ends after 300 s"),
+        (Kind.EXPRESS, 8_000, 50, "an Express execution ends after 300 s"),
+        (Kind.STANDARD, 400_000, 1, "a Lambda function ends after 900 s"),
+        (Kind.STANDARD, 20_000, 90, "a Lambda function ends after 900 s"),
+    ],
+)
+def test_a_run_that_aws_would_end_is_refused(kind: Kind, step_ms: float, batch: int, said: str) -> None:
+    """By its p99, of full runs: the mean would let one in three be cut off."""
+    slow = replace(SMALL, rate=0.01, step_ms=step_ms)
+    assert said in planned(slow, kind=kind, batch=batch).chosen.against
+    assert planned(replace(slow, step_ms=80), kind=kind, batch=batch).is_holding
+
+
+def test_steps_of_minutes_are_planned_on_standard() -> None:
+    """Which doesn't end after five."""
+    plan = planned(replace(SMALL, rate=0.01, step_ms=150_000))
+    assert plan.is_holding
+    assert plan.chosen.case.settings.kind is Kind.STANDARD
+
+
+def test_a_key_gets_no_more_than_its_one_shard_takes() -> None:
+    """However many shards there are: three records of a megabyte a second."""
+    plan = planned(replace(SMALL, rate=3, keys=1, payload_bytes=1_048_576, step_ms=1))
+    assert "a key has one shard, which holds 0.763 such events a second" in plan.chosen.against
+    assert plan.chosen.case.falls_behind
+
+
+def test_more_shards_than_the_template_takes_are_planned_on_demand() -> None:
+    plan = planned(replace(SMALL, rate=5_000, keys=1_000_000, payload_bytes=100_000))
+    assert plan.is_holding
+    assert plan.chosen.case.settings.stream_mode is StreamMode.ON_DEMAND
+
+
+def test_large_payloads_are_batched_since_they_ride_beside_the_run() -> None:
+    """In its input stands only where they lie."""
+    inline, aside = (
+        replace(SMALL, payload_bytes=size) for size in (EVENT_INLINE_BYTES_MAX, EVENT_INLINE_BYTES_MAX + 1)
+    )
+    assert (inline.batch_max(10), aside.batch_max(10)) == (1, 10)
+
+
+def test_an_on_demand_stream_is_bound_by_records_too() -> None:
+    """Small ones: 4,000 a second at first."""
+    tiny = replace(SMALL, rate=10_000, payload_bytes=10)
+    (need,) = [
+        need
+        for need in needs_of(case_of(tiny, stream_mode=StreamMode.ON_DEMAND), "us-east-1")
+        if need.name == "kinesis_on_demand"
+    ]
+    assert need.needed == 10
+    assert need.is_met
+
+
+def test_a_key_that_is_seldom_busy_pays_for_the_count_of_runs() -> None:
+    """Eight buckets of two queues, once a second: more than a dollar a million events at one a second."""
+    usd = {}
+    for rate in (1, 100):
+        cost = cost_of(case_of(replace(SMALL, rate=rate, keys=100_000)), PRICES)
+        (item,) = [item for item in cost.items if item.name == "DynamoDB, slots looked at and counted"]
+        usd[rate] = item.usd_a_month / cost.events * 1e6
+    assert 1.5 < usd[1] < 4
+    assert usd[100] < 0.1
+
+
+def test_many_slots_are_planned_at_once() -> None:
+    """A hundred million are no reason to count to them."""
+    assert slot_queue(1e8, 125_000_000, 200) == SlotQueue(0, 0)
+    assert slot_queue(9_999, 12_500, 200) == SlotQueue(0, 0)
+
+
+def test_an_account_without_room_for_a_single_run_holds_nothing() -> None:
+    """One run of three steps takes three, besides dispatcher, sequencer and the rest."""
+    rare = replace(SMALL, rate=0.01)
+    assert "concurrency leaves room for 0" in planned(rare, concurrency=9).chosen.against
+    fits = planned(rare, concurrency=10)
+    assert fits.is_holding
+    (need,) = [need for need in fits.needs if need.name == "lambda_concurrency"]
+    assert (need.needed, need.default, need.ask_for) == (10, 10, None)
+
+
 def test_a_small_account_bounds_the_runs_in_flight() -> None:
     """A new account's concurrency of 10 leaves a slot, which ten events a second don't fit through."""
     plan = planned(SMALL, concurrency=10)
@@ -271,3 +390,7 @@ def test_a_plan_knows_the_template_as_it_is() -> None:
     assert parameters["MaxInFlightRuns"]["MaxValue"] == SLOTS_MAX
     assert parameters["ParallelizationFactor"]["MaxValue"] == FACTOR_MAX
     assert parameters["SlotQuantumRuns"]["Default"] == SLOT_QUANTUM_RUNS
+    assert parameters["ShardCount"]["MaxValue"] == SHARDS_MAX
+    assert parameters["DuplicateWindowHours"]["Default"] == DUPLICATE_WINDOW_DAYS * 24
+    longer_days = parameters["PayloadRetentionDays"]["Default"] - parameters["EventRetentionDays"]["Default"]
+    assert longer_days == PAYLOADS_LONGER_DAYS

@@ -101,6 +101,28 @@ def test_numbers_are_read_as_people_write_them() -> None:
     )
 
 
+def test_a_number_with_a_k_is_what_it_says() -> None:
+    """1.005 times a thousand isn't 1,005 for a computer that counts in halves."""
+    told = json.loads(plan("--rate", "1", "--keys", "1.005k", "--output", "json").output)
+    assert told["workload"]["keys"] == 1_005
+
+
+def test_an_event_a_day_can_be_planned() -> None:
+    told = plan("--rate", "0.0000116", "--keys", "1", "--output", "json")
+    assert told.exit_code == 0, told.output
+
+
+def test_a_price_list_of_another_region_is_refused(tmp_path: Path) -> None:
+    """Quotas go by its region too, so they would be another's."""
+    own = tmp_path / "own.json"
+    own.write_bytes((Path(__file__).parents[3] / "src/keyturn/prices/us-east-1.json").read_bytes())
+    assert plan(*LOAD, "--region", "us-east-1", "--prices", str(own)).exit_code == 0
+    with pytest.raises(BadInput, match="is of us-east-1, --region is eu-west-9"):
+        raise plan(*LOAD, "--region", "eu-west-9", "--prices", str(own)).exception or AssertionError(
+            "nothing was raised"
+        )
+
+
 def test_a_region_without_prices_names_those_that_have_them(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="only for us-east-1"):
         raise plan(*LOAD, "--region", "eu-west-9").exception or AssertionError("nothing was raised")

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keyturn_cli.planning.units import (
     EVENT_ITEM_BYTES,
+    IDENTITY_ITEM_BYTES,
     KEY_STATE_BYTES,
+    RESULT_ITEM_BYTES,
+    RESULT_ROW_BYTES,
     SLOT_QUANTUM_RUNS,
     Shape,
     Units,
@@ -21,6 +24,7 @@ from keyturn_cli.planning.units import (
 )
 from keyturn_cli.planning.workload import Kind
 
+from keyturn.adapters.duplicates import DuplicateIndex, Identified
 from keyturn.adapters.keys import encode_state
 from keyturn.adapters.log import EventLog
 from keyturn.core.log_entry import LogEntry
@@ -121,6 +125,11 @@ def test_units_add_up(shape: Shape) -> None:
     assert once.plus(once) == once.times(2)
 
 
+def test_each_item_that_is_kept_is_billed_for_a_hundred_bytes_more() -> None:
+    """An event's, and three results'."""
+    assert kept_bytes(400, 3) == event_item_bytes(400) + 3 * (RESULT_ITEM_BYTES + RESULT_ROW_BYTES) + 400
+
+
 def test_items_are_as_large_as_the_table_takes_them_to_be() -> None:
     """Measured on what the adapters write, for a key of ten characters."""
     caught: list[dict[str, Any]] = []
@@ -133,6 +142,8 @@ def test_items_are_as_large_as_the_table_takes_them_to_be() -> None:
     entry = LogEntry(PLACE, "shop.order.placed", "f" * 32, NOW_MS, b"x" * 400)
     EventLog(table, 7_776_000).write([("order-1001", entry)], NOW_MS)
     assert item_bytes(caught[0]) == pytest.approx(event_item_bytes(400), rel=0.1)
+    (identity,) = DuplicateIndex(table, 604_800).items([Identified("order-1001", "h" * 64, PLACE)], NOW_MS)
+    assert item_bytes(dict(identity)) == pytest.approx(IDENTITY_ITEM_BYTES, rel=0.1)
     cut = Slice(PLACE, PLACE, 1, "order-placed", NOW_MS, "f" * 32)
     run = Run(cut, 1, "order", RouteKind.EXPRESS, NOW_MS, NOW_MS, "n" * 48, "e" * 36, worker_timeout_s=3)
     state = KeyState("order-1001", 123, Phase.RUNNING, PLACE, PLACE, 10, 9, 10, run=run, pending_since_ms=NOW_MS)
