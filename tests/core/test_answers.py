@@ -60,7 +60,6 @@ def test_a_refused_execution_may_not_end_the_run(others: list[Any]) -> None:
     [
         ("StepFailed", True),
         ("Runtime.HandlerError", True),
-        ("Lambda.TooManyRequestsException", True),
         ("States.DataLimitExceeded", True),
         ("States.Timeout", False),
         ("Lambda.Unknown", False),
@@ -144,6 +143,27 @@ JSON = st.recursive(
         | st.dictionaries(st.sampled_from(["step", "outcome", "error", "Error", "Cause", "execution_id", "a"]), inner)
     ),
 )
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        caught("Lambda.TooManyRequestsException", "Rate Exceeded."),
+        caught(
+            "StepFailed", json.dumps({"errorMessage": "no failure: Throttled: slow down", "errorType": "StepFailed"})
+        ),
+        caught("Runtime.HandlerError", "no failure: Throttled: slow down"),
+    ],
+)
+def test_an_attempt_in_which_nothing_failed_that_began_uses_none_up(never: dict[str, Any]) -> None:
+    """A throttled Lambda or table says nothing about the workflow; what failed beside it does."""
+    for beside in ([DONE], [LATE], [never]):
+        found = ending([never, *beside])
+        assert (found.outcome, found.clean) == (Outcome.OUT_OF_TIME, True)
+    assert ending([never, FAILED]).outcome is Outcome.FAILED
+    assert ending([never, caught("StepFailed", "ValueError: no failure: at all")]).outcome is Outcome.FAILED
+    hung = ending([never, caught("States.Timeout", "no failure: says who?")])
+    assert (hung.outcome, hung.clean) == (Outcome.FAILED, False)
 
 
 @given(JSON)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from keyturn.adapters.keys import encode_state
 from keyturn.adapters.process import Process
 from keyturn.adapters.table import decode_item, encode_item
+from keyturn.core.answers import read_steps
+from keyturn.core.commands import Outcome
 from keyturn.core.event import Event
 from keyturn.core.positions import Position
 from keyturn.core.state import KeyState
@@ -259,6 +262,21 @@ def test_the_heartbeats_of_a_batch_go_by_its_time_and_not_by_each_events() -> No
     run = key.bench.keys.load("k").run
     assert run is not None
     assert run.deadline_ms == began_ms + 24_000 + 60_000
+
+
+def test_a_lambda_without_time_for_the_next_event_is_no_failed_attempt() -> None:
+    """What it had time for is stored, so a batch that is longer than all its tries together ends all the same."""
+    key = Key(timeout_ms=2_000)
+
+    def function(_event: Event, _step: StepContext) -> None:
+        key.now_ms += 900
+
+    with pytest.raises(StepFailed, match="time is nearly over") as ended:
+        key.work(places(1, 4), function)
+    error = {"Error": "StepFailed", "Cause": json.dumps({"errorMessage": str(ended.value)})}
+    ending = read_steps([{"step": "payment", "execution_id": "x", "error": error}]).ending
+    assert ending is not None
+    assert (ending.outcome, ending.clean) == (Outcome.OUT_OF_TIME, True)
 
 
 def test_results_that_are_stored_at_the_second_try_are_not_done_again() -> None:

@@ -6,22 +6,25 @@ import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from keyturn.adapters import steps
 from keyturn.adapters.duplicates import Identified
+from keyturn.adapters.steps import StepStore
 from keyturn.core.event import identity_hash
 from keyturn.core.positions import Position
 from keyturn.core.protocol import NO_ROUTE
 from keyturn.core.route import Routes, parse_routes
 from keyturn.core.state import Phase, Span, WaitsFor
 from keyturn.core.task import Task
+from keyturn.errors import Throttled
 from keyturn.shell import apply as applying
 from keyturn.shell.replays import rewind_key
 from keyturn.shell.sequence import sequence
 from keyturn.shell.work import work
-from tests.shell.faults import Fault
+from tests.shell.faults import Fault, throttled
 from tests.shell.operated import OPERATOR, OperatedWorld
 from tests.shell.world import ROUTE, STEPS, WORKER_TIMEOUT_MS, World
 
@@ -272,6 +275,39 @@ class TestSlots:
         assert while_patient_waits
         assert max(turn for _, turn in while_patient_waits) == 3
 
+    def test_a_waiting_key_that_cant_be_read_keeps_no_slot_from_the_others(self) -> None:
+        """Nor does it fail the sequencer of the key whose run ended."""
+        world = World(max_in_flight_runs=1)
+        for key in ("first", "unreadable", "last"):
+            world.put(key)
+        world.deliver()
+        item = {"pk": {"S": "key#unreadable"}, "sk": {"S": "state"}}
+        found = world.dynamodb.get_item(TableName=world.settings.state_table, Key=item)["Item"]
+        changed = found | {"phase": {"S": "dancing"}, "due_at": {"N": "1"}}
+        world.dynamodb.put_item(TableName=world.settings.state_table, Item=changed)
+        (execution,) = world.live()
+        for step in STEPS:
+            world.step(execution, step)
+        world.finish(execution)
+        assert execution.status == "SUCCEEDED"
+        assert only(world, "last")
+
+    def test_a_throttled_start_of_another_key_fails_no_sequencer(self) -> None:
+        """That key is started again by a message of its own."""
+        world = World(max_in_flight_runs=1)
+        for key in ("first", "last"):
+            world.put(key)
+        world.deliver()
+        (execution,) = world.live()
+        for step in STEPS:
+            world.step(execution, step)
+        with patch.object(world.states, "start_execution", side_effect=throttled("StartExecution")):
+            world.finish(execution)
+        assert execution.status == "SUCCEEDED"
+        assert world.state("last").phase is Phase.RUNNING
+        world.settle()
+        assert world.state("last").phase is Phase.IDLE
+
     def test_many_keys_that_can_never_start_end_parked(self) -> None:
         """Each hands its slot to the next one, which can't start either: no invocation may follow that chain."""
         world = World(max_in_flight_runs=1)
@@ -316,6 +352,46 @@ class TestExecutions:
         assert world.state("k").phase is Phase.RUNNING
         world.run(first)
         assert world.state("k").phase is Phase.IDLE
+
+    @pytest.mark.parametrize("what", ["workers", "table"])
+    def test_a_key_is_not_parked_because_workers_or_table_were_throttled_for_minutes(self, what: str) -> None:
+        """Nothing of such an attempt began, so it uses none up, and says nothing to a breaker either."""
+        world = World()
+        world.put("k")
+        world.deliver()
+        for _ in range(3 * int(ROUTE["max_attempts"])):
+            execution = only(world)
+            if what == "workers":
+                error = {"Error": "Lambda.TooManyRequestsException", "Cause": "Rate Exceeded."}
+                id_ = {"execution_id": execution.execution_id, "error": error}
+                execution.answers = {step: {"step": step, **id_} for step in STEPS}
+            else:
+                throttle = patch.object(StepStore, "load", side_effect=Throttled("reading the state table"))
+                with throttle:
+                    for step in STEPS:
+                        world.step(execution, step)
+            world.finish(execution)
+            state = world.state("k")
+            assert (state.phase, state.waits_for) == (Phase.WAITING, WaitsFor.TIME)
+            world.now_ms = state.not_before_ms
+            world.watch()
+        world.run(only(world))
+        assert world.state("k").phase is Phase.IDLE
+        assert len(world.effects) == len(STEPS)
+
+    def test_what_the_table_refuses_after_the_work_is_a_failed_attempt(self) -> None:
+        """The step was done, and will be done again: that may not go on for ever."""
+        world = World()
+        world.put("k")
+        world.deliver()
+        execution = only(world)
+        with patch.object(StepStore, "store", side_effect=Throttled("writing to the state table")):
+            world.step(execution, "inventory")
+        world.step(execution, "payment")
+        world.finish(execution)
+        run = world.state("k").run
+        assert run is not None
+        assert run.attempt == 2
 
     def test_a_zombie_begins_nothing_once_its_attempt_was_given_up(self) -> None:
         world = World()

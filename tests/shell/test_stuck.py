@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -238,6 +239,27 @@ class TestHeartbeats:
         before = world.state("k").version
         self.long_step(world, execution, beats=500, every_ms=10)
         assert world.state("k").version - before <= 1 + 5_000 // 2_000, "the binding, and one write in two seconds"
+
+    @pytest.mark.parametrize("call", ["get_item", "put_item"])
+    def test_a_heartbeat_that_cant_be_written_stops_no_step(self, call: str) -> None:
+        """A throttled table, or an operator's hold in the same moment, is no reason to do half of a step again."""
+        world = World()
+        execution = started(world)
+        world.step(execution, "payment")
+        before = run_of(world)
+        refusals = iter([throttled(call, "TransactionConflictException")])
+        make = getattr(world.dynamodb, call)
+
+        def refusing(**arguments: Any) -> Any:
+            for refusal in refusals:
+                raise refusal
+            return make(**arguments)
+
+        with patch.object(world.dynamodb, call, refusing):
+            answer = self.long_step(world, execution, beats=2, every_ms=8_000)
+        assert answer["outcome"] == "done"
+        assert next(refusals, None) is None
+        assert run_of(world).deadline_ms > before.deadline_ms, "the next one is written"
 
     def test_one_that_falls_silent_is_given_up_with_that_evidence(self) -> None:
         world = World()

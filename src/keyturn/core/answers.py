@@ -7,12 +7,15 @@ from typing import Any, Final
 
 from keyturn.core.commands import Ending, Outcome
 from keyturn.core.naming import as_unicode
+from keyturn.core.task import EXCUSED
+
+_NEVER_RAN: Final = "Lambda.TooManyRequestsException"
 
 _ENDED_FOR_SURE: Final = frozenset(
     {
         "StepFailed",  # raised by our own decorator around the worker's function
         "Runtime.HandlerError",  # how MiniStack names any exception that a handler raised; AWS gives the class name
-        "Lambda.TooManyRequestsException",  # throttled: it never ran
+        _NEVER_RAN,  # throttled
         "States.DataLimitExceeded",  # the worker answered, with too much
     }
 )
@@ -46,7 +49,7 @@ def read_steps(steps: Any) -> Verdict:
         return Verdict(None, execution_id)
     errors = [*_errors(answers), *_error_of_the_whole(steps), *_silences(steps)]
     if errors:
-        return Verdict(_failure(errors), execution_id)
+        return Verdict(_ending(errors), execution_id)
     if any(answer.get("outcome") == "out_of_time" for answer in answers):
         late = Ending(Outcome.OUT_OF_TIME, clean=True, reason="a worker was left too little time to begin")
         return Verdict(late, execution_id)
@@ -70,11 +73,13 @@ class _Error:
     cause: str
     is_permanent: bool
     is_clean: bool
+    is_failure: bool = True
+    """Whether it says something about the workflow: not so if the step never began, or only ran out of time."""
 
 
-def _failure(errors: list[_Error]) -> Ending:
+def _ending(errors: list[_Error]) -> Ending:
     return Ending(
-        Outcome.FAILED,
+        Outcome.FAILED if any(error.is_failure for error in errors) else Outcome.OUT_OF_TIME,
         clean=all(error.is_clean for error in errors),
         permanent=any(error.is_permanent for error in errors),
         reason="; ".join(f"{error.where}: {error.name}: {error.cause}" for error in errors)[:_REASON_CHARACTERS_MAX],
@@ -118,9 +123,11 @@ def _unanswered(where: str) -> _Error:
 def _caught(error: Any, where: str) -> _Error:
     if not isinstance(error, Mapping):
         return _unanswered(where)
-    name = _text(error.get("Error", ""))
+    name, message = _text(error.get("Error", "")), _message(error.get("Cause", ""))
     is_permanent = name == "States.DataLimitExceeded"
-    return _Error(name, where, _message(error.get("Cause", "")), is_permanent, name in _ENDED_FOR_SURE)
+    is_clean = name in _ENDED_FOR_SURE
+    is_failure = name != _NEVER_RAN and not (is_clean and message.startswith(EXCUSED))
+    return _Error(name, where, message, is_permanent, is_clean, is_failure)
 
 
 def _message(cause: Any) -> str:

@@ -31,8 +31,8 @@ class StepContext:
         """Say that the work goes on: the run has its route's whole `run_timeout_s` again from now.
 
         Without it a run is taken for hung at its deadline, however busy its workers are. Call it in long loops as often
-        as you like: at most one in a tenth of that time costs a write. It doesn't lengthen the Lambda's, the task's or
-        the execution's own timeout. A worker whose attempt was superseded meanwhile is stopped by it (StepRefused, a
-        BaseException: let it pass).
+        as you like: at most one in a tenth of that time costs a write, and one that can't be written is passed over. It
+        doesn't lengthen the Lambda's, the task's or the execution's own timeout. A worker whose attempt was superseded
+        meanwhile is stopped by it (StepRefused, a BaseException: let it pass).
         """
         self.beat()

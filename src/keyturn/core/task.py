@@ -12,6 +12,11 @@ from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
 from keyturn.errors import KeyturnError
 
+EXCUSED: Final = "no failure: "
+"""What the error of a try begins with that says nothing about the workflow: the state table couldn't be asked, so
+nothing began, or the Lambda's time was up and what it had done is stored. No other does: it begins with the name of a
+class."""
+
 _OURS: Final = frozenset({"step", "execution_id", "run", "events", "binds"})
 
 

@@ -20,11 +20,12 @@ from keyturn.core.log_entry import execution_input
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind, Route
 from keyturn.core.state import KeyState, Phase, Run, to_run
-from keyturn.errors import CannotStart, LogIncomplete, Throttled
+from keyturn.errors import CannotStart, LogIncomplete, StoreError, Throttled
 from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
 from keyturn.shell.canaries import count_attempt
 from keyturn.shell.change import Applied, Change, CommandFor, Freed, log_is_short
 from keyturn.shell.platform import Platform
+from keyturn.shell.side_by_side import leave
 from keyturn.shell.waking import wake_at
 
 _HANDS_MAX: Final = 4
@@ -120,17 +121,34 @@ def divert(platform: Platform, key: str) -> None:
 
 
 def hand_on(platform: Platform) -> None:
-    """Give a freed slot to one of the keys that wait longest; what isn't taken is left to the watchdog, soon."""
+    """Give a freed slot to one of the keys that wait longest; what isn't taken is left to the watchdog, soon.
+
+    What is wrong with those keys is none of the caller's business: its own run has ended well.
+    """
     now_ms = platform.clock()
     slots = platform.capacity.hand_on(now_ms)
     if slots == 0:
         return
-    for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
-        applied = claim(platform, entry.key, has_slot=True, freed=Freed.LOOKED_FOR)
-        slots -= applied.has_changed and applied.state.phase is Phase.RUNNING
-        if slots == 0:
-            return
+    try:
+        for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
+            slots -= _takes_slot(platform, entry.key)
+            if slots == 0:
+                return
+    except Throttled as error:
+        leave(error)
     wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)
+
+
+def _takes_slot(platform: Platform, key: str) -> bool:
+    """Offer a slot to a waiting key; tell whether it took it. One that can't be read, say, holds up no other."""
+    try:
+        applied = claim(platform, key, has_slot=True, freed=Freed.LOOKED_FOR)
+    except Throttled:
+        raise  # so would be the next one
+    except StoreError as error:
+        leave(error)
+        return False
+    return applied.has_changed and applied.state.phase is Phase.RUNNING
 
 
 def log_fields(state: KeyState, run: Run, route: Route) -> dict[str, object]:

@@ -22,8 +22,8 @@ from keyturn.core.positions import Position
 from keyturn.core.protocol import transition
 from keyturn.core.state import Clock, KeyState
 from keyturn.core.step_context import StepContext
-from keyturn.core.task import Permission, Task, TaskEvent, answer, is_current, permission
-from keyturn.errors import Conflict, Permanent, StepFailed, StepRefused
+from keyturn.core.task import EXCUSED, Permission, Task, TaskEvent, answer, is_current, permission
+from keyturn.errors import Conflict, Permanent, StepFailed, StepRefused, StoreError, Throttled
 from keyturn.limits import STEP_RESULT_BYTES_MAX
 from keyturn.settings import WorkerSettings
 from keyturn.shell.checkpoint import Checkpoint
@@ -96,6 +96,7 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
     """
     logger = telemetry.logger()
     logger.append_keys(step=task.step, **telemetry.run_fields(task.header))
+    begun: _Begun | None = None
     try:
         begun = _begin(bench, task, remaining_ms)
         stored = begun.stored
@@ -111,10 +112,17 @@ def work(bench: Workbench, task: Task, remaining_ms: Callable[[], int], function
         return answer(task, "failed", error={"Error": "Permanent", "Cause": _short(error)})
     except Exception as error:
         logger.warning("step failed", extra={"error": type(error).__name__})
-        raise StepFailed(_told(error, is_personal=task.header.is_personal)) from error
+        told = _told(error, is_personal=task.header.is_personal)
+        never_began = begun is None and isinstance(error, Throttled | Conflict)
+        is_excused = never_began or isinstance(error, _TimeIsUp)
+        raise StepFailed(EXCUSED + told if is_excused else told) from error
     logger.debug("step done", extra={"stored_before": len(stored)})
     seen = {"seen": state_document(begun.written)} if begun.written is not None else {}
     return answer(task, "done", results=results, **seen)
+
+
+class _TimeIsUp(Exception):
+    """The Lambda may have no time for the next event: the next try goes on behind what is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +210,11 @@ def _heartbeat(bench: Workbench, task: Task) -> Callable[[], None]:
         if now_ms - last_ms < header.run_timeout_ms * _BEAT_SHARE or not header.run_timeout_ms:
             return
         last_ms = now_ms
-        _while_others_change(partial(_extend, bench, task, now_ms), bench.keys.load(header.key))
+        try:
+            _while_others_change(partial(_extend, bench, task, now_ms), bench.keys.load(header.key))
+        except StoreError as error:
+            # The step is in the middle of its work, and the deadline leaves room for many more heartbeats.
+            telemetry.logger().warning("heartbeat not written", extra={"reason": str(error)})
 
     return beat
 
@@ -236,9 +248,9 @@ def _results(
 
 
 def _check_time(left_ms: int, longest_ms: int) -> None:
-    """Raise StepFailed when an event like the longest one so far would outlive the Lambda; the first one may begin."""
+    """Raise when an event like the longest one so far would outlive the Lambda; the first one may begin."""
     if longest_ms and left_ms < longest_ms + _STORING_MS:
-        raise StepFailed("the Lambda's time is nearly over; the next try goes on behind what is done")
+        raise _TimeIsUp("the Lambda's time is nearly over; the next try goes on behind what is done")
 
 
 def _do(
