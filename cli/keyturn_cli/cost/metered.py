@@ -16,6 +16,8 @@ _GROUPS: Final = "/aws/lambda/{stack}-"
 _STARTS: Final = ("calls stepfunctions.StartExecution:", "calls stepfunctions.StartSyncExecution:")
 _EXECUTIONS_MAX: Final = 50
 """Standard executions of a workflow whose history is read: GetExecutionHistory takes 20 a second."""
+_ENDED: Final = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
+"""As executions are looked for: the newest of all are those that run, and tell too few transitions."""
 
 
 class NotMetered(CliError):
@@ -142,16 +144,22 @@ def _content(message: str) -> Mapping[str, Any] | None:
 
 
 def _transitions(target: Target, machine: str, since_ms: int) -> float:
-    """Count the transitions of a workflow's runs: each state entered, and each retry.
+    """Count the transitions of a workflow's runs on average: each state entered, and each retry.
 
-    Source: Step Functions pricing: a retry counts as a transition.
+    Source: Step Functions pricing: a retry counts as a transition. Raises NotMetered when no execution ended since
+    then: the dearest line of the bill would be nothing.
     """
     client = target.client("stepfunctions")
     arn = target.environment["STATE_MACHINE_PREFIX"] + machine.removeprefix(f"{target.stack_name}-")
-    listed = client.list_executions(stateMachineArn=arn, maxResults=_EXECUTIONS_MAX)["executions"]
-    ended = [one for one in listed if "stopDate" in one and one["startDate"].timestamp() * 1_000 >= since_ms]
-    counts = [_entered(client, one["executionArn"]) for one in ended]
-    return sum(counts) / len(counts) if counts else 0.0
+    for status in _ENDED:
+        found = client.list_executions(stateMachineArn=arn, statusFilter=status, maxResults=_EXECUTIONS_MAX)
+        ended = [one for one in found["executions"] if one["startDate"].timestamp() * 1_000 >= since_ms]
+        if ended:
+            return sum(_entered(client, one["executionArn"]) for one in ended) / len(ended)
+    raise NotMetered(
+        f"no execution of {machine} that began in that time has ended, so its transitions can't be counted: ask again"
+        " when some have, or name an earlier --since"
+    )
 
 
 def _entered(client: Any, execution_arn: str) -> int:

@@ -52,15 +52,18 @@ class _Lambda:
 
 
 class _StepFunctions:
-    """Two Standard executions: one clean, one whose payment was tried twice."""
+    """Two Standard executions that ended, one clean, one whose payment was tried twice; many newer ones that run."""
 
-    def list_executions(self, **_: Any) -> dict[str, Any]:
-        ended = SimpleNamespace(timestamp=lambda: SINCE_MS / 1_000)
-        return {
-            "executions": [
-                {"executionArn": name, "startDate": ended, "stopDate": ended} for name in ("clean", "tried twice")
-            ]
-        }
+    ended = ("clean", "tried twice")
+
+    def list_executions(self, statusFilter: str = "", maxResults: int = 50, **_: Any) -> dict[str, Any]:  # noqa: N803 - AWS's
+        began = SimpleNamespace(timestamp=lambda: SINCE_MS / 1_000)
+        running = [{"executionArn": "running", "startDate": began, "status": "RUNNING"}] * 60
+        ended = [
+            {"executionArn": name, "startDate": began, "stopDate": began, "status": "FAILED"} for name in self.ended
+        ]
+        found = [one for one in (*running, *ended) if statusFilter in {"", one["status"]}]
+        return {"executions": found[:maxResults]}
 
     def get_paginator(self, _name: str) -> Any:
         def pages(executionArn: str) -> list[dict[str, Any]]:  # noqa: N803 - AWS's name
@@ -122,6 +125,17 @@ def test_transitions_are_counted_in_histories_a_retry_being_one(world: World) ->
     metered = read_metered(world.target, SINCE_MS, SINCE_MS + 1_000)
     assert metered.transitions == {"keyturn-order-standard": 5.5}
     assert metered.starts() == {"keyturn-order-standard": 2}
+
+
+def test_transitions_that_nobody_can_count_yet_are_not_taken_for_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are most of what a Standard run costs."""
+    monkeypatch.setattr(_StepFunctions, "ended", ())
+    start = json.dumps({"message": "usage", "used": {"calls stepfunctions.StartExecution:keyturn-order-standard": 2}})
+    world.write("dispatcher", start)
+    with pytest.raises(NotMetered, match="no execution of keyturn-order-standard that began in that time has ended"):
+        read_metered(world.target, SINCE_MS, SINCE_MS + 1_000)
 
 
 def test_a_start_that_is_waited_for_is_a_start(world: World) -> None:
