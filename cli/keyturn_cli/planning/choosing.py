@@ -114,16 +114,16 @@ def _problems(case: Case, wanted: Wanted) -> Iterator[str]:
     lagging, sizing = case.lagging, case.sizing
     if lagging is not None:
         yield (
-            f"{lagging.keys.name} get {lagging.keys.key_rate:,.2g} events a second each, and"
-            f" {lagging.key_rate_max:,.2g} is what a key can take"
+            f"{lagging.keys.name} get {_figure(lagging.keys.key_rate)} events a second each, and"
+            f" {_figure(lagging.key_rate_max)} is what a key can take"
         )
-    hottest = case.hottest.key_rate
+    hottest, asked = case.hottest.key_rate, f"the busiest get {_figure(case.hottest.key_rate)}"
     if hottest > sizing.key_rate_by_partition:
         most = sizing.key_rate_by_partition
-        yield f"a key's partition of the table holds {most:,.3g} events a second, the busiest get {hottest:,.3g}"
+        yield f"a key's partition of the table holds {_figure(most)} events a second, {asked}"
     if hottest > sizing.key_rate_by_shard:
         most = sizing.key_rate_by_shard
-        yield f"a key has one shard, which holds {most:,.3g} such events a second, the busiest get {hottest:,.3g}"
+        yield f"a key has one shard, which holds {_figure(most)} such events a second, {asked}"
     if case.lacks_slots:
         yield f"{sizing.max_in_flight_runs:,} runs must be in flight, concurrency leaves room for {case.slots:,}"
     if sizing.max_in_flight_runs > SLOTS_MAX:
@@ -135,6 +135,10 @@ def _problems(case: Case, wanted: Wanted) -> Iterator[str]:
     yield from _time_problems(case)
     if wanted.target_p99_ms is not None and case.put_to_done.p99_ms > wanted.target_p99_ms:
         yield f"p99 is {case.put_to_done.p99_ms:,.0f} ms, the target {wanted.target_p99_ms:,.0f}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _time_problems(case: Case) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, sqrt
 from typing import Final
 
 from keyturn_cli.planning.flow import UTILISATION_MAX, ClassFlow, RunTimes
@@ -38,6 +39,8 @@ _ITEMS_A_CALL: Final = 25
 """Of BatchWriteItem; an event is two of them."""
 DISPATCHER_MB: Final = 1_024
 """The template's."""
+_DEVIATIONS: Final = 3
+_SPREAD_SHARDS_MAX: Final = 100_000
 _COLD_RUN_UNITS: Final = 3
 _ENDLESS: Final = 1e9
 """A batch so large that nothing is left of what is shared among its events."""
@@ -51,6 +54,8 @@ class Sizing:
     shards_by_records: int
     shards_by_dispatch: int
     """As many as it takes for ten dispatchers each to keep up."""
+    shards_by_spread: int
+    """As many as it takes for the fullest shard to hold the keys that it gets: they are dealt out by their hash."""
     parallelization_factor: int
     records_a_batch: float
     dispatcher_ms: float
@@ -76,7 +81,7 @@ class Sizing:
     @property
     def shards(self) -> int:
         """Shards of a provisioned stream."""
-        return max(self.shards_by_bytes, self.shards_by_records, self.shards_by_dispatch)
+        return max(self.shards_by_bytes, self.shards_by_records, self.shards_by_dispatch, self.shards_by_spread)
 
     @property
     def lambda_concurrency(self) -> int:
@@ -98,7 +103,8 @@ def sizing_of(
     by_records = _of_limit(workload.rate, SHARD_RECORDS)
     lanes = _of_limit(workload.rate * record_ms, 1_000)
     by_dispatch = -(-lanes // FACTOR_MAX)
-    shards = max(by_bytes, by_records, by_dispatch)
+    by_spread = _shards_by_spread(workload, flows)
+    shards = max(by_bytes, by_records, by_dispatch, by_spread)
     factor = -(-lanes // shards)
     records = min(float(BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * _gathering_ms(settings) / 1_000))
     in_flight = sum(flow.in_flight for flow in flows)
@@ -110,6 +116,7 @@ def sizing_of(
         shards_by_bytes=by_bytes,
         shards_by_records=by_records,
         shards_by_dispatch=by_dispatch,
+        shards_by_spread=by_spread,
         parallelization_factor=factor,
         records_a_batch=records,
         dispatcher_ms=records * record_ms,
@@ -150,6 +157,23 @@ def _gathering_ms(settings: Settings) -> float:
 def _of_limit(needed: float, limit: float) -> int:
     """How many of something whose limit is used up to a share; at least one."""
     return max(1, ceil(needed / (limit * UTILISATION_MAX)))
+
+
+def _shards_by_spread(workload: Workload, flows: Sequence[ClassFlow]) -> int:
+    """The fewest shards of which the fullest still takes its keys' events, or no more than a key of each class."""
+    share = max(1 / SHARD_RECORDS, workload.payload_bytes / SHARD_BYTES)
+    most = max(1.0, share * sum(flow.keys.key_rate for flow in flows))
+    counts = range(1, _SPREAD_SHARDS_MAX)
+    return bisect_left(counts, True, key=lambda shards: _fullest(flows, shards) * share <= most) + 1
+
+
+def _fullest(flows: Sequence[ClassFlow], shards: int) -> float:
+    """Events a second of a shard that gets more keys of each class than nearly all others: three deviations."""
+    return sum(flow.keys.key_rate * _keys_of_fullest(flow.keys.keys, shards) for flow in flows)
+
+
+def _keys_of_fullest(keys: int, shards: int) -> float:
+    return max(1.0, min(float(keys), keys / shards + _DEVIATIONS * sqrt(keys / shards)))
 
 
 def _record_ms(latencies: Latencies) -> float:

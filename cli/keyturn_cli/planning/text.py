@@ -69,7 +69,7 @@ def _settings(case: Case) -> Iterator[str]:
     yield _row(
         "",
         f"shards by bytes {sizing.shards_by_bytes}, by records {sizing.shards_by_records}, for dispatchers to keep up"
-        f" ~{sizing.shards_by_dispatch}",
+        f" ~{sizing.shards_by_dispatch}, since keys spread unevenly ~{sizing.shards_by_spread}",
     )
     yield _row(
         "dispatchers",
