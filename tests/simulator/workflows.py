@@ -60,6 +60,22 @@ RETRIES: list[dict[str, Any]] = _WORK["Retry"]
 """When a step's task is tried again, as the state machine has it."""
 
 
+class Allowance:
+    """What is left of a state's retries."""
+
+    def __init__(self, retriers: list[dict[str, Any]]) -> None:
+        """Nothing was tried yet."""
+        self._left = [[set(one["ErrorEquals"]), one["MaxAttempts"]] for one in retriers]
+
+    def takes(self, error: str) -> bool:
+        """Take a retry for an error; False when the first retrier that it fits has none left, or none fits it."""
+        for retrier in self._left:
+            if retrier[0] & {error, "States.ALL"}:
+                retrier[1] -= 1
+                return bool(retrier[1] >= 0)
+        return False
+
+
 def is_standard(machine: str) -> bool:
     """Whether the executions of a machine have names of their own, and tell how they ended."""
     return machine.endswith(("-standard", "-nested"))
@@ -245,16 +261,17 @@ class Workflows:
         self._end(execution, "SUCCEEDED")
 
     def _sequence(self, execution: Execution, payload: dict[str, Any]) -> dict[str, Any]:
-        """Call the sequencer, twice if need be; the execution fails if it never answers."""
-        tries = 1 + _SEQUENCE["Retry"][0]["MaxAttempts"]
-        for _ in range(tries):
+        """Call the sequencer, again as the state machine has it; the execution fails if it never answers."""
+        allowance = Allowance(_SEQUENCE["Retry"])
+        while True:
             answer = self._task(execution, "sequencer", payload, self.times.sequence_ms)
             if not answer.error:
                 found: dict[str, Any] = answer.value
                 return found
+            if not allowance.takes(answer.error):
+                self._end(execution, "FAILED")
+                return {}
             self.hub.pause(self.hub.chance.randrange(1_000))
-        self._end(execution, "FAILED")
-        return {}
 
     def _about(self, execution: Execution) -> dict[str, Any]:
         if execution.is_standard:
@@ -272,18 +289,16 @@ class Workflows:
         """Run a branch: its task, with the retries that the state machine grants, and its Catch."""
         passed = {name: execution.at[name] for name in ("run", "events", "execution_id")}
         payload = {"step": step, **passed}
-        tried = [0] * len(RETRIES)
+        allowance = Allowance(RETRIES)
         while True:
             late_ms = self.late_ms(step, execution)
             answer = self._task(execution, "worker", payload, self.times.task_ms, late_ms)
             if not answer.error:
                 result: dict[str, Any] = answer.value
                 return result
-            place = next((at for at, one in enumerate(RETRIES) if answer.error in one["ErrorEquals"]), None)
-            if place is None or tried[place] == RETRIES[place]["MaxAttempts"]:
+            if not allowance.takes(answer.error):
                 error = {"Error": answer.error, "Cause": answer.cause}
                 return {"step": step, "execution_id": execution.execution_id, "error": error}
-            tried[place] += 1
             self.hub.pause(self.hub.chance.randrange(2_000))
 
     def _task(

@@ -483,6 +483,16 @@ def test_the_longest_path_counts_tries_and_waits() -> None:
     assert longest_path_s(scope) == 2 * (3 * 4 + 1 + 2) + 5
 
 
+def test_a_throttled_try_takes_no_time() -> None:
+    """It is refused at once: the longest path has its waits of 2 and 4 s, and a second for each refusal."""
+    retrier = {"IntervalSeconds": 2, "BackoffRate": 2, "MaxAttempts": 2}
+    task = {"Type": "Task", "TimeoutSeconds": 20, "End": True}
+    throttled = task | {"Retry": [{"ErrorEquals": ["Lambda.TooManyRequestsException"], **retrier}]}
+    either = task | {"Retry": [{"ErrorEquals": ["Lambda.TooManyRequestsException", "StepFailed"], **retrier}]}
+    assert longest_path_s({"StartAt": "T", "States": {"T": throttled}}) == 20 + 2 + 4 + 2
+    assert longest_path_s({"StartAt": "T", "States": {"T": either}}) == 3 * 20 + 2 + 4
+
+
 def test_waits_stop_growing_at_their_longest() -> None:
     """1, 2, 4, 4 s."""
     assert retry_wait_s({"IntervalSeconds": 1, "BackoffRate": 2, "MaxAttempts": 4, "MaxDelaySeconds": 4}) == 11

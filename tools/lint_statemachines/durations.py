@@ -3,8 +3,9 @@
 It ends with the sequencer. What a draining definition has behind that is the next run's.
 
 Full jitter draws a wait between nothing and the backoff, so the backoff is the bound. Retriers count their attempts
-apart, so all of them may be used up. Time that Step Functions itself takes between states is not in it: the nesting
-rules ask for room.
+apart, so all of them may be used up. A call that Lambda throttles is refused at once, so what retries nothing else adds
+its waits, and no further tries of full length. Time that Step Functions itself takes between states is not in it: the
+nesting rules ask for room.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from tools.lint_statemachines.definition import Scope, State, followers, inner_s
 MAP_ITEMS_MAX: Final = 40
 """Iterations that an inline Map runs at once, and so the most that a workflow's schemas should allow in a list.
 Source: AWS Step Functions Developer Guide, "Map state processing modes"."""
+
+THROTTLED: Final = "Lambda.TooManyRequestsException"
+_REFUSAL_S: Final = 1.0
+"""What Lambda takes at most to refuse a call for want of concurrency: it begins nothing."""
 
 
 class EndlessPathError(ValueError):
@@ -44,9 +49,15 @@ def _longest_from(scope: Scope, name: str, above: tuple[str, ...]) -> float:
 
 
 def _state_s(state: State) -> float:
-    retriers = state.get("Retry", ())
-    tries: int = 1 + sum(retrier.get("MaxAttempts", 3) for retrier in retriers)
-    return tries * _one_try_s(state) + sum(map(retry_wait_s, retriers))
+    one_s = _one_try_s(state)
+    return one_s + sum(_retries_s(retrier, one_s) for retrier in state.get("Retry", ()))
+
+
+def _retries_s(retrier: Mapping[str, Any], one_s: float) -> float:
+    """Seconds that what one retrier retries adds: a try behind each wait, or as many refusals in front of them."""
+    tries: int = retrier.get("MaxAttempts", 3)
+    each_s = _REFUSAL_S if retrier["ErrorEquals"] == [THROTTLED] else one_s
+    return tries * each_s + retry_wait_s(retrier)
 
 
 def _one_try_s(state: State) -> float:
