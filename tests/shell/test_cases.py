@@ -26,6 +26,7 @@ from keyturn.shell.sequence import sequence
 from keyturn.shell.work import work
 from tests.shell.faults import Fault, throttled
 from tests.shell.operated import OPERATOR, OperatedWorld
+from tests.shell.step_functions import PREFIX
 from tests.shell.world import ROUTE, STEPS, WORKER_TIMEOUT_MS, World
 
 SERVICES = ("models", "moto")
@@ -665,6 +666,20 @@ class TestWatchdog:
         before = world.state("k")
         world.ask_watchdog(world.status_change(old))
         assert world.state("k") == before
+
+    def test_a_status_change_of_another_stacks_execution_changes_nothing(self) -> None:
+        """The rule goes by how names begin: "keyturn-" begins those of a stack "keyturn-production" too, whose run of
+        the same key has the same name if both get the same events."""
+        world = World()
+        world.put("k")
+        world.deliver()
+        twins = world.status_change(replace(only(world), status="FAILED"))
+        twins["detail"]["stateMachineArn"] = f"{PREFIX}production-order-standard"
+        before = world.state("k")
+        assert world.ask_watchdog(twins) == {"status": "another stack's"}
+        assert world.state("k") == before
+        world.settle()
+        world.check()
 
     @pytest.mark.parametrize("text", [None, "", "{}", "[]", '"text"', '{"run": 1}'])
     def test_a_status_change_of_an_execution_that_somebody_started_by_hand_is_left_alone(

@@ -433,7 +433,12 @@ class World:
         """Return the EventBridge event of an execution that ended."""
         return {
             "detail-type": "Step Functions Execution Status Change",
-            "detail": {"name": execution.name, "status": execution.status, "input": json.dumps(execution.input)},
+            "detail": {
+                "stateMachineArn": PREFIX + execution.machine,
+                "name": execution.name,
+                "status": execution.status,
+                "input": json.dumps(execution.input),
+            },
         }
 
     def wake(self, message: Message) -> None:

@@ -241,7 +241,12 @@ class Simulation:
     def _on_end(self, execution: Execution) -> None:
         """AWS tells of a Standard execution that failed, timed out or was aborted."""
         self._tell(f"{execution.name}: {execution.status}")
-        detail = {"name": execution.name, "status": execution.status, "input": json.dumps(execution.input)}
+        detail = {
+            "stateMachineArn": PREFIX + execution.machine,
+            "name": execution.name,
+            "status": execution.status,
+            "input": json.dumps(execution.input),
+        }
         event = {"detail-type": "Step Functions Execution Status Change", "detail": detail}
         if self.hub.now_ms >= self._lost_until_ms:
             self.hub.after(

@@ -67,20 +67,36 @@ def _take_up_status(platform: Platform, detail: object) -> dict[str, Any]:
     if not told.get("input"):
         telemetry.logger().info("status change without input; the deadline will find its run")
         return {"status": "left to the deadline"}
-    key, name = _key_in(told["input"]), told.get("name")
-    if key is None or not isinstance(name, str):
+    run, name = _run_in(told["input"]), told.get("name")
+    if run is None or not isinstance(name, str):
         telemetry.logger().info("status change of an execution that was started by hand")
         return {"status": "not a run"}
-    ended_without_finish(platform, name, key)
+    if not _is_ours(platform, told.get("stateMachineArn"), run.get("machine")):
+        telemetry.logger().info("status change of another stack's execution")
+        return {"status": "another stack's"}
+    ended_without_finish(platform, name, str(run["key"]))
     return {"status": told.get("status")}
 
 
-def _key_in(execution_input: object) -> str | None:
-    """Return the key of the run that an execution's input tells of; None if it tells of none."""
+def _run_in(execution_input: object) -> Mapping[str, Any] | None:
+    """Return what an execution's input says of its run; None if it tells of none."""
     if not isinstance(execution_input, str):
         return None
     try:
-        key = json.loads(execution_input)["run"]["key"]
+        run = json.loads(execution_input)["run"]
+        key = run["key"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return None if key_problem(key) else str(key)
+    return None if key_problem(key) else run
+
+
+def _is_ours(platform: Platform, machine_arn: object, machine: object) -> bool:
+    """Whether an execution is of this stack's state machine, as far as that is told.
+
+    The rule goes by how a state machine's name begins, and "keyturn-" begins those of a stack "keyturn-production" too.
+    There the same key has a run of the same name, if both stacks get the same events.
+    """
+    if not isinstance(machine_arn, str) or not isinstance(machine, str):
+        return True
+    name = f"{platform.settings.state_machine_prefix}{machine}".rpartition(":")[2]
+    return machine_arn.rpartition(":")[2] == name
