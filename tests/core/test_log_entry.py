@@ -94,6 +94,24 @@ def test_an_executions_input_always_fits(key: str, count: int, fill: str) -> Non
     assert written == execution_input(KeyState(key), run, taken, found)
 
 
+@given(
+    key=st.text(alphabet='"\\\u20ac', min_size=1, max_size=256),
+    count=st.integers(1, 90),
+    fill=st.sampled_from([b'""', b'"\\""', b'{"id":"a"}', b"1"]),
+)
+def test_the_input_of_a_nested_run_fits_as_text_too(key: str, count: int, fill: bytes) -> None:
+    """Events full of quotes make a shorter batch: the state that starts the Express execution has it quoted."""
+    share = min(EVENT_INLINE_BYTES_MAX, RUN_INLINE_BYTES_MAX // count) - 20
+    content = b"[" + b",".join([fill] * max(1, share // (len(fill) + 1))) + b"]"
+    entries = [entry(number, content=content) for number in range(1, count + 1)]
+    (sample, *_) = routes(events=90, size=RUN_INLINE_BYTES_MAX).routes
+    nested = replace(sample, kind=Kind.NESTED)
+    run, found = run_of(entries, Routes((nested,)))
+    written = execution_input(KeyState(key), replace(run, kind=Kind.NESTED), entries[: run.slice.count], found)
+    passed_on = json.dumps({"Input": written}, ensure_ascii=False)
+    assert len(passed_on.encode("utf-8", "surrogatepass")) < EXECUTION_INPUT_BYTES_MAX * 0.95
+
+
 def header_of(state: KeyState, run: Run, by: Route) -> RunHeader:
     return RunHeader.from_input(json.loads(execution_input(state, run, [entry(1)], by))["run"])
 

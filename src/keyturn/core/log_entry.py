@@ -48,6 +48,11 @@ class LogEntry:
         """What the event adds to an execution's input."""
         return len(self.content) if isinstance(self.content, bytes) else 0
 
+    @property
+    def quoted_bytes(self) -> int:
+        """What it adds to an input that is passed on as text: each quote and backslash in it takes one more."""
+        return len(_compact(self.content.decode()).encode()) if isinstance(self.content, bytes) else 0
+
 
 def cut_slice(entries: Sequence[LogEntry], routes: Routes) -> tuple[Slice, Route | None]:
     """Cut the next run's slice off the front of `entries`: neighbours in the log, at least one.
@@ -71,7 +76,8 @@ def cut_slice(entries: Sequence[LogEntry], routes: Routes) -> tuple[Slice, Route
 def _fitting(entries: Sequence[LogEntry], route: Route, routes: Routes) -> Iterator[LogEntry]:
     bytes_left = min(route.batch.bytes, RUN_INLINE_BYTES_MAX)
     for place, entry in enumerate(entries[: route.batch.events]):
-        bytes_left -= entry.inline_bytes
+        # The execution around a nested run passes its whole input on as one text, and has the same limit for that.
+        bytes_left -= entry.quoted_bytes if route.kind is Kind.NESTED else entry.inline_bytes
         is_next = place == 0 or (bytes_left >= 0 and routes.for_type(entry.type) == route)
         if not is_next:
             return
