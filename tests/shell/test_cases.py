@@ -668,8 +668,10 @@ class TestWatchdog:
         assert world.state("k") == before
 
     def test_a_status_change_of_another_stacks_execution_changes_nothing(self) -> None:
-        """The rule goes by how names begin: "keyturn-" begins those of a stack "keyturn-production" too, whose run of
-        the same key has the same name if both get the same events."""
+        """The rule goes by how names begin: "keyturn-" begins those of a stack "keyturn-production" too.
+
+        Its run of the same key has the same name if both get the same events.
+        """
         world = World()
         world.put("k")
         world.deliver()

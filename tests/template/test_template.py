@@ -205,8 +205,21 @@ def test_logs_do_not_stay_for_ever() -> None:
 def test_data_stays_when_production_is_deleted(kind: str) -> None:
     """RetainData decides, for deletion and for replacement alike."""
     for name, resource in resources(source(), kind).items():
-        for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
-            assert resource[policy] == {"Fn::If": ["RetainsData", "Retain", "Delete"]}, name
+        condition, kept, otherwise = resource["DeletionPolicy"]["Fn::If"]
+        assert (condition, otherwise) == ("RetainsData", "Delete"), name
+        assert kept in {"Retain", "RetainExceptOnCreate"}, name
+        assert resource["UpdateReplacePolicy"] == {"Fn::If": ["RetainsData", "Retain", "Delete"]}, name
+
+
+def test_a_first_deploy_that_fails_leaves_no_stream_behind() -> None:
+    """It is billed by the hour, and the next deploy makes another one. A protected table can't be taken back."""
+    kept = {
+        name: resource["DeletionPolicy"]["Fn::If"][1]
+        for kind in DATA
+        for name, resource in resources(source(), kind).items()
+    }
+    assert {name for name, policy in kept.items() if policy == "Retain"} == {"StateTable", "LedgerTable"}
+    assert kept["Stream"] == "RetainExceptOnCreate"
 
 
 def test_nothing_is_archived_unless_asked_for() -> None:
@@ -312,6 +325,17 @@ def test_a_wake_up_stays_hidden_while_the_watchdog_is_at_it() -> None:
     """Lambda asks for six times the function's timeout."""
     visible_after_s = source()["Resources"]["WakeQueue"]["Properties"]["VisibilityTimeout"]
     assert visible_after_s >= 6 * FUNCTIONS["WatchdogFunction"]["Properties"]["Timeout"]
+
+
+def test_a_throttled_wake_up_is_not_given_up_at_once() -> None:
+    """A receipt that Lambda throttles counts: five at least (Lambda Developer Guide, "Using Lambda with Amazon SQS").
+
+    All of them fit the time that a message lives.
+    """
+    queue = source()["Resources"]["WakeQueue"]["Properties"]
+    receipts = queue["RedrivePolicy"]["maxReceiveCount"]
+    assert receipts >= 5
+    assert receipts * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
 
 
 def test_fifteen_sweeps_may_fail() -> None:
