@@ -91,7 +91,11 @@ class Case:
 
 
 def with_full_runs(case: Case, batch: int) -> Case:
-    """The same load on so few keys that each is always at work, with full runs: what a backlog costs."""
+    """The same load on so few keys that each is always at work, with full runs: what a backlog costs.
+
+    Of a load that doesn't keep one key at work, as much as does: so fast a backlog is worked off.
+    """
     full = replace(case, settings=replace(case.settings, batch=batch), slots=None)
-    keys = int(case.workload.rate * full.times.run_ms(full.batch_max) / 1_000 / full.batch_max)
-    return replace(full, workload=replace(case.workload, keys=max(1, keys), hot_share=0))
+    key_rate = full.batch_max / full.times.run_ms(full.batch_max) * 1_000
+    rate = max(case.workload.rate, key_rate)
+    return replace(full, workload=replace(case.workload, rate=rate, keys=int(rate / key_rate), hot_share=0))

@@ -9,7 +9,7 @@ from typing import Final
 from keyturn.core.prices import GB_BYTES, PriceList
 from keyturn_cli.planning.case import Case
 from keyturn_cli.planning.sizing import DISPATCHER_MB
-from keyturn_cli.planning.units import IDENTITY_ITEM_BYTES, STORAGE_OVERHEAD_BYTES, kept_bytes
+from keyturn_cli.planning.units import IDENTITY_ITEM_BYTES, IDLE_STATE_BYTES, STORAGE_OVERHEAD_BYTES, kept_bytes
 from keyturn_cli.planning.workload import Kind, StreamMode
 
 MONTH_HOURS: Final = 730
@@ -106,9 +106,9 @@ def _dynamodb(case: Case, events: float, prices: PriceList) -> Iterator[Item]:
     yield Item("DynamoDB, slots looked at and counted", _slots_usd_a_second(case, prices) * MONTH_S, is_modelled=True)
     kept = _kept_events(case, workload.retention_days) * kept_bytes(workload.payload_bytes, workload.steps)
     known = _kept_events(case, DUPLICATE_WINDOW_DAYS) * (IDENTITY_ITEM_BYTES + STORAGE_OVERHEAD_BYTES)
-    yield Item(
-        f"DynamoDB storage, {workload.retention_days} days", (kept + known) / GB_BYTES * prices.dynamodb_gb_month
-    )
+    states = workload.keys * (IDLE_STATE_BYTES + STORAGE_OVERHEAD_BYTES)
+    usd = (kept + known + states) / GB_BYTES * prices.dynamodb_gb_month
+    yield Item(f"DynamoDB storage, {workload.retention_days} days", usd)
 
 
 def _slots_usd_a_second(case: Case, prices: PriceList) -> float:

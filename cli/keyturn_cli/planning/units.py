@@ -38,6 +38,8 @@ _READ_UNIT_BYTES: Final = 4_096
 EVENT_ITEM_BYTES: Final = 220
 """An event's item without its content: its keys with the position, type, flow id, times; of a key of ten characters."""
 KEY_STATE_BYTES: Final = 760
+IDLE_STATE_BYTES: Final = 220
+"""Of a key that doesn't run: it stays."""
 RESULT_ITEM_BYTES: Final = 190
 """A step's item without results."""
 RESULT_ROW_BYTES: Final = 50

@@ -323,8 +323,12 @@ def test_a_small_account_bounds_the_runs_in_flight() -> None:
 
 
 def test_a_backlog_costs_less_in_full_runs() -> None:
-    one, ten, fifty = (cost_of(with_full_runs(case_of(LARGE), batch), PRICES).usd_a_million for batch in (1, 10, 50))
-    assert fifty < ten < one
+    for load in (LARGE, SMALL, replace(SMALL, rate=0.01)):
+        one, ten, fifty = (cost_of(with_full_runs(case_of(load), batch), PRICES).usd_a_million for batch in (1, 10, 50))
+        assert fifty < ten < 0.7 * one
+        for batch in (1, 10, 50):
+            full = with_full_runs(case_of(load), batch)
+            assert [flow.batch for flow in full.flows] == pytest.approx([batch] * len(full.flows))
 
 
 def test_a_plan_is_the_same_each_time() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from keyturn_cli.planning.units import (
     EVENT_ITEM_BYTES,
     IDENTITY_ITEM_BYTES,
+    IDLE_STATE_BYTES,
     KEY_STATE_BYTES,
     RESULT_ITEM_BYTES,
     RESULT_ROW_BYTES,
@@ -148,6 +149,8 @@ def test_items_are_as_large_as_the_table_takes_them_to_be() -> None:
     run = Run(cut, 1, "order", RouteKind.EXPRESS, NOW_MS, NOW_MS, "n" * 48, "e" * 36, worker_timeout_s=3)
     state = KeyState("order-1001", 123, Phase.RUNNING, PLACE, PLACE, 10, 9, 10, run=run, pending_since_ms=NOW_MS)
     assert item_bytes(encode_state(state)) == pytest.approx(KEY_STATE_BYTES, rel=0.15)
+    idle = KeyState("order-1001", 123, Phase.IDLE, PLACE, PLACE, 10, 10, 10)
+    assert item_bytes(encode_state(idle)) == pytest.approx(IDLE_STATE_BYTES, rel=0.1)
     assert EVENT_ITEM_BYTES + 800 <= 1_024
 
 
