@@ -222,6 +222,18 @@ def test_an_estimate_tells_what_holds_a_replay_up() -> None:
     assert estimate(Tally(), prices, rate=10, max_in_flight_runs=3).total == 0
 
 
+def test_a_batch_saves_a_replay_invocations_and_not_what_its_steps_take() -> None:
+    """Twenty events of a second each are twenty seconds of a worker, in one invocation or in twenty."""
+    prices = load_prices("us-east-1")
+    each = Tally(events=600, runs=600, steps_to_run=1_800, invocations=2_400, worked_ms=600_000, timed_events=600)
+    batched = replace(each, runs=30, invocations=120)
+    strictly, together = (estimate(one, prices, rate=100, max_in_flight_runs=300) for one in (each, batched))
+    worked = 1_800 * 0.25 * prices.lambda_gb_s_x86
+    assert worked < together.lambda_ < strictly.lambda_ < 1.2 * worked
+    skipped = estimate(replace(each, steps_to_run=0, steps_to_skip=1_800), prices, rate=100, max_in_flight_runs=300)
+    assert skipped.lambda_ < worked / 5
+
+
 def test_tallies_add_up_and_survive_their_item() -> None:
     one = Tally(keys=1, events=2, longest_runs=5)
     both = one.plus(Tally(keys=1, events=3, longest_runs=4, parked=True))

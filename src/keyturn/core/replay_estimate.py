@@ -10,6 +10,8 @@ _EVENT_MS_UNKNOWN: Final = 1_000
 """How long the steps of an event take where no result tells."""
 _RUN_OVERHEAD_MS: Final = 500
 """Starts, states between and the sequencer."""
+_INVOCATION_OVERHEAD_MS: Final = 60
+"""Of a worker beside its work, of a sequencer, or of one that finds its step done."""
 _WRITES_A_RUN: Final = 5
 """Claim, binding and finish, and the index entry in and out."""
 _WRITES_A_REWIND: Final = 6
@@ -50,12 +52,13 @@ def estimate(tally: Tally, prices: PriceList, *, rate: int, max_in_flight_runs: 
     run_s = event_s * tally.events / max(1, tally.runs) + _RUN_OVERHEAD_MS / 1_000
     express_gb_s = tally.express_runs * prices.express_billed_gb_s(run_s * 1_000)
     express = tally.express_runs * prices.express_start + prices.express_usd(express_gb_s)
-    invocation = prices.lambda_request + event_s * _LAMBDA_GB * prices.lambda_gb_s_x86
+    # A step that is done takes as long as its event whatever run it is in: a batch saves invocations, not their time.
+    lambda_s = tally.steps_to_run * event_s + tally.invocations * _INVOCATION_OVERHEAD_MS / 1_000
     writes = tally.runs * _WRITES_A_RUN + tally.steps_to_run + tally.keys * _WRITES_A_REWIND
     reads = tally.invocations * _READS_AN_INVOCATION
     return Estimate(
         step_functions=tally.transitions * prices.standard_transition + express,
-        lambda_=tally.invocations * invocation,
+        lambda_=tally.invocations * prices.lambda_request + lambda_s * _LAMBDA_GB * prices.lambda_gb_s_x86,
         dynamodb=writes * prices.dynamodb_write_unit + reads * prices.dynamodb_read_unit,
         by_rate_s=tally.keys / rate,
         by_slots_s=tally.runs * run_s / max_in_flight_runs,
