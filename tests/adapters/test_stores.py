@@ -271,6 +271,22 @@ class TestCapacity:
         assert not capacity.may_keep(NOW_MS, has_had_its_turn=True)
         assert self.capacity(table, 3).index.count(Queue.WAITING) == 1
 
+    @pytest.mark.parametrize(("running", "believed_ms"), [(3, 500), (5_000, 500), (20_000, 2_000), (90_000, 5_000)])
+    def test_that_nobody_waits_is_believed_for_longer_the_more_runs_end(
+        self, table: Table, running: int, believed_ms: int
+    ) -> None:
+        """All of their processes ask for one item, which takes 3,000 reads a second."""
+        self.fill(table)
+        self.capacity(table).load(NOW_MS)
+        table.update(("capacity", "runs"), "SET running = :running", None, {"running": running}, returns_item=False)
+        watched = edited(table)
+        capacity = self.capacity(watched, 100_000)
+        for after_ms in (0, 1, believed_ms - 1):
+            assert capacity.hand_on(NOW_MS + after_ms) == 0
+        assert watched.client.calls.count("get_item") == 1
+        capacity.hand_on(NOW_MS + believed_ms)
+        assert watched.client.calls.count("get_item") == 2
+
     def test_a_throttle_is_told_as_one(self, table: Table) -> None:
         with pytest.raises(Throttled):
             self.capacity(edited(table, update_item=refused("ThrottlingException"))).take(1, NOW_MS)

@@ -13,7 +13,13 @@ from keyturn_cli.planning.case import Case
 from keyturn_cli.planning.costs import Cost, cost_of
 from keyturn_cli.planning.latencies import Latencies
 from keyturn_cli.planning.quotas import Need, needs_of
-from keyturn_cli.planning.sizing import BUCKETS_MAX, SLOTS_MAX, SPARE_CONCURRENCY
+from keyturn_cli.planning.sizing import (
+    BUCKETS_MAX,
+    PARTITION_READ_UNITS,
+    PARTITION_WRITE_UNITS,
+    SLOTS_MAX,
+    SPARE_CONCURRENCY,
+)
 from keyturn_cli.planning.workload import Architecture, Kind, Settings, StreamMode, Workload
 
 BATCHES: Final = (1, 10, 50)
@@ -117,13 +123,7 @@ def _problems(case: Case, wanted: Wanted) -> Iterator[str]:
             f"{lagging.keys.name} get {_figure(lagging.keys.key_rate)} events a second each, and"
             f" {_figure(lagging.key_rate_max)} is what a key can take"
         )
-    hottest, asked = case.hottest.key_rate, f"the busiest get {_figure(case.hottest.key_rate)}"
-    if hottest > sizing.key_rate_by_partition:
-        most = sizing.key_rate_by_partition
-        yield f"a key's partition of the table holds {_figure(most)} events a second, {asked}"
-    if hottest > sizing.key_rate_by_shard:
-        most = sizing.key_rate_by_shard
-        yield f"a key has one shard, which holds {_figure(most)} such events a second, {asked}"
+    yield from _hot_problems(case)
     if case.lacks_slots:
         yield f"{sizing.max_in_flight_runs:,} runs must be in flight, concurrency leaves room for {case.slots:,}"
     if sizing.max_in_flight_runs > SLOTS_MAX:
@@ -139,6 +139,23 @@ def _problems(case: Case, wanted: Wanted) -> Iterator[str]:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def _hot_problems(case: Case) -> Iterator[str]:
+    """What lies in one partition or shard and can't be spread."""
+    sizing, hottest = case.sizing, case.hottest.key_rate
+    asked = f"the busiest get {_figure(hottest)}"
+    if hottest > sizing.key_rate_by_partition:
+        most = sizing.key_rate_by_partition
+        yield f"a key's partition of the table holds {_figure(most)} events a second, {asked}"
+    if hottest > sizing.key_rate_by_shard:
+        most = sizing.key_rate_by_shard
+        yield f"a key has one shard, which holds {_figure(most)} such events a second, {asked}"
+    reads = max(sizing.slot_reads, sizing.control_reads)
+    if reads > PARTITION_READ_UNITS:
+        yield f"slots or controls are read {reads:,.0f} times a second, a partition takes {PARTITION_READ_UNITS:,}"
+    if sizing.slot_writes > PARTITION_WRITE_UNITS:
+        yield f"slots are taken {sizing.slot_writes:,.0f} times a second, a partition takes {PARTITION_WRITE_UNITS:,}"
 
 
 def _time_problems(case: Case) -> Iterator[str]:
@@ -162,5 +179,7 @@ def _compared(option: Option, chosen: Option) -> Option:
     if option.against:
         return option
     more = option.cost.usd_a_month / chosen.cost.usd_a_month - 1
-    against = f"{more:.0%} dearer" if more >= 0.005 else "no cheaper: runs find as many events without it"
-    return replace(option, against=against)
+    if more >= 0.005:
+        return replace(option, against=f"{more:.0%} dearer")
+    is_alike = option.case.settings.kind is chosen.case.settings.kind
+    return replace(option, against="no cheaper: runs find as many events without it" if is_alike else "hardly dearer")

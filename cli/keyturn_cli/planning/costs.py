@@ -23,8 +23,6 @@ _COUNTED_QUEUES: Final = 2
 """Of keys that run, and that wait: each of their buckets is a query of half a read unit at least."""
 _WRITES_A_COUNT: Final = 2
 """Who may count, and what was found."""
-_LOOKS_A_SECOND: Final = 2
-"""Of one sequencer's environment at the slots, when its key goes idle."""
 DUPLICATE_WINDOW_DAYS: Final = 7
 PAYLOADS_LONGER_DAYS: Final = 30
 """The template's: how long identities are kept, and how much longer than events large payloads are."""
@@ -117,8 +115,7 @@ def _slots_usd_a_second(case: Case, prices: PriceList) -> float:
     entries = sizing.in_flight * _INDEX_ENTRY_BYTES / (2 * prices.rounding.read_unit_bytes)
     read_units = _COUNTED_QUEUES * sizing.index_buckets / 2 + entries
     count_usd = read_units * prices.dynamodb_read_unit + _WRITES_A_COUNT * prices.dynamodb_write_unit
-    looks = min(rate, _LOOKS_A_SECOND * sizing.sequencer_concurrency)
-    return min(1.0, 2 * rate) * count_usd + looks * prices.dynamodb_read_unit
+    return min(1.0, 2 * rate) * count_usd + sizing.slot_reads * prices.dynamodb_read_unit
 
 
 def _kept_events(case: Case, days: int) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from typing import Final
 
+from keyturn.adapters.capacity import nobody_waits_ms
 from keyturn_cli.planning.flow import UTILISATION_MAX, ClassFlow, RunTimes
 from keyturn_cli.planning.latencies import Latencies, on_processor
 from keyturn_cli.planning.simulation import Intake
@@ -73,6 +74,10 @@ class Sizing:
     read_units_max: float
     index_write_units_max: float
     index_buckets: int
+    slot_reads: float
+    slot_writes: float
+    control_reads: float
+    """A second, of what all functions share: the item of the slots, and the partition of the controls."""
     key_rate_by_partition: float
     """Events a second of one hot key that its partition's units allow."""
     key_rate_by_shard: float
@@ -112,6 +117,8 @@ def sizing_of(
     slots = _of_limit(in_flight, 1)
     worst = _units_at_most(workload, settings, flows, records)
     buckets = _of_limit(worst.index_write_units, PARTITION_WRITE_UNITS)
+    sequencers = _of_limit(runs * times.sequencer_ms, 1_000)
+    batches = workload.rate / records
     return Sizing(
         shards_by_bytes=by_bytes,
         shards_by_records=by_records,
@@ -122,7 +129,7 @@ def sizing_of(
         dispatcher_ms=records * record_ms,
         window_ms=settings.window_s * 1_000,
         worker_concurrency=slots * workload.steps,
-        sequencer_concurrency=_of_limit(runs * times.sequencer_ms, 1_000),
+        sequencer_concurrency=sequencers,
         dispatcher_concurrency=shards * factor,
         max_in_flight_runs=slots,
         in_flight=in_flight,
@@ -131,6 +138,9 @@ def sizing_of(
         read_units_max=worst.read_units,
         index_write_units_max=worst.index_write_units,
         index_buckets=max(BUCKETS_LEAST, buckets),
+        slot_reads=min(runs, sequencers * 1_000 / nobody_waits_ms(in_flight)) + batches,
+        slot_writes=batches,
+        control_reads=min(float(sequencers + shards * factor), runs + batches),
         key_rate_by_partition=_key_rate_by_partition(workload, settings, records),
         key_rate_by_shard=UTILISATION_MAX * min(SHARD_RECORDS, SHARD_BYTES / workload.payload_bytes),
     )

@@ -15,7 +15,7 @@ from keyturn_cli.planning.units import WRITE_UNIT_BYTES, event_item_bytes
 from keyturn_cli.planning.workload import StreamMode
 from keyturn_cli.screen import Line
 
-_LABEL: Final = 14
+_LABEL: Final = 16
 _QUOTA: Final = 56
 
 
@@ -93,6 +93,11 @@ def _settings(case: Case) -> Iterator[str]:
         f" {sizing.index_write_units_max:,.0f} among them",
     )
     yield _row("index", f"IndexBuckets={sizing.index_buckets}: each takes 1,000 writes a second")
+    yield _row(
+        "hot partitions",
+        f"~of the slots {sizing.slot_reads:,.0f} reads and {sizing.slot_writes:,.0f} writes, of the controls"
+        f" {sizing.control_reads:,.0f} reads a second; each takes 3,000 and 1,000",
+    )
 
 
 def _units(case: Case) -> Iterator[str]:

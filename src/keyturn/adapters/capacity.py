@@ -17,6 +17,15 @@ _COUNT_EVERY_MS: Final = 1_000
 _NOBODY_WAITS_MS: Final = 500
 """How long it is believed that no key waits, without asking: each run that ends would pay a read for it. A slot that is
 dropped in that time is looked for two seconds after the dispatcher let a key wait."""
+_NOBODY_WAITS_MS_A_RUN: Final = 0.1
+_NOBODY_WAITS_MS_MAX: Final = 5_000
+"""The same by the runs in flight, where they are many: each ends in one of thousands of processes, and all of these ask
+for one item, whose partition takes 3,000 reads a second (DynamoDB Developer Guide, "Burst and adaptive capacity")."""
+
+
+def nobody_waits_ms(running: float) -> float:
+    """How long a process believes that no key waits, with so many runs in flight."""
+    return max(_NOBODY_WAITS_MS, min(_NOBODY_WAITS_MS_MAX, running * _NOBODY_WAITS_MS_A_RUN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +45,18 @@ class Capacity:
     index: DueIndex
     max_in_flight_runs: int
     _nobody_waited_at_ms: int = 0
+    _nobody_waits_ms: float = _NOBODY_WAITS_MS
 
     def load(self, now_ms: int) -> Load:
         """Return the stored figures; counts anew when they are older than a second."""
         found = self._load(now_ms)
         self._nobody_waited_at_ms = 0 if found.waiting else now_ms
+        self._nobody_waits_ms = nobody_waits_ms(found.running)
         return found
 
     def _load_if_waiting(self, now_ms: int) -> Load | None:
         """Return the stored figures if keys wait for a slot."""
-        if 0 <= now_ms - self._nobody_waited_at_ms < _NOBODY_WAITS_MS:
+        if 0 <= now_ms - self._nobody_waited_at_ms < self._nobody_waits_ms:
             return None
         found = self.load(now_ms)
         return found if found.waiting else None

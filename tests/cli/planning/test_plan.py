@@ -299,6 +299,23 @@ def test_a_key_that_is_seldom_busy_pays_for_the_count_of_runs() -> None:
     assert usd[100] < 0.1
 
 
+def test_what_all_runs_share_bounds_a_load() -> None:
+    """One item tells the slots, one partition the controls: every sequencer's environment reads them."""
+    plan = planned(replace(LARGE, rate=100_000), kind=Kind.EXPRESS, batch=1)
+    assert "slots or controls are read" in plan.chosen.against
+    held = planned(LARGE, kind=Kind.EXPRESS, batch=1).chosen.case.sizing
+    assert max(held.slot_reads, held.control_reads) <= 3_000
+    assert held.slot_writes <= 1_000
+    rare = case_of(replace(SMALL, rate=0.001)).sizing
+    assert rare.control_reads <= 0.002
+
+
+def test_what_costs_a_little_more_is_not_told_to_find_as_many_events() -> None:
+    """Of eight events a day each kind costs what its shard does."""
+    plan = planned(replace(SMALL, rate=0.0001), batch=1)
+    assert {option.against for option in plan.rejected} == {"hardly dearer"}
+
+
 def test_many_slots_are_planned_at_once() -> None:
     """A hundred million are no reason to count to them."""
     assert slot_queue(1e8, 125_000_000, 200) == SlotQueue(0, 0)
