@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,9 @@ from keyturn_cli.target import Target
 
 _REPLAY: Final = "replay-standard"
 """Drives replays; no key's run takes it."""
+
+_BY_RELEASE: Final = re.compile(r"States\.Format\('([^'{}]+)\{\}', \$\.run\.qualifier\)")
+"""How a definition calls a worker, in the version that the run's release has: `make lint` wants just this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +40,27 @@ class Published:
 
 
 def deployed(target: Target) -> Deployed:
-    """What is deployed now. Raises Refused while a deploy is under way, or when its functions publish no versions."""
+    """What is deployed now. Raises Refused while a deploy is under way, or when its workflows know no releases."""
     cloudformation, name = target.client("cloudformation"), target.stack_name
     status = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
     if status.endswith("_IN_PROGRESS"):
         raise Refused(f"stack {name!r} is being changed ({status}): publish when its deploy is over")
-    resources = list(_resources(cloudformation, name))
     machines = {
         _short(name, arn): arn
-        for kind, arn in resources
+        for kind, arn in _resources(cloudformation, name)
         if kind == "AWS::StepFunctions::StateMachine" and _short(name, arn) != _REPLAY
     }
-    # workers are the functions that have an alias: AutoPublishAlias makes one
-    functions = [arn.rpartition(":")[0] for kind, arn in resources if kind == "AWS::Lambda::Alias"]
-    if not functions:
-        raise Refused(f"no function of stack {name!r} has AutoPublishAlias: deploy this version of the template first")
-    return Deployed(machines, {_short(name, arn): arn for arn in functions})
+    states = target.client("stepfunctions")
+    workers = sorted({worker for machine in machines.values() for worker in _workers_of(states, machine)})
+    if not workers:
+        raise Refused(
+            f"no workflow of stack {name!r} calls a worker by its run's release: deploy this version of Keyturn first"
+        )
+    return Deployed(machines, {_short(name, arn): arn for arn in workers})
+
+
+def _workers_of(states: Any, machine: str) -> list[str]:
+    return _BY_RELEASE.findall(states.describe_state_machine(stateMachineArn=machine)["definition"])
 
 
 def publish_versions(target: Target, found: Deployed, number: int) -> Published:

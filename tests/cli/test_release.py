@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import typer
@@ -29,6 +31,7 @@ from keyturn.core.rollout import (
 )
 
 NOW_MS = 1_700_000_000_000
+DEFINITIONS = Path(__file__).parents[2] / "statemachines"
 
 
 def releases(count: int) -> Rollout:
@@ -136,6 +139,10 @@ def test_programs_get_the_same() -> None:
     assert rollout_document(NOTHING_PUBLISHED, None) == {"stable": None, "canary": None}
 
 
+def _arn_of(placeholder: re.Match[str]) -> str:
+    return f"arn:lambda:function:keyturn-{placeholder[1].lower()}"
+
+
 class Aws:
     """CloudFormation, Lambda and Step Functions, as far as publishing asks them."""
 
@@ -169,32 +176,38 @@ class Aws:
         self.aliases[call["FunctionName"]] = f"{call['Name']} -> {call['FunctionVersion']}"
         return {}
 
+    def describe_state_machine(self, **call: str) -> object:
+        file = "order.asl.json" if call["stateMachineArn"] == MACHINE[1] else "replay.asl.json"
+        definition = (DEFINITIONS / file).read_text(encoding="utf-8")
+        return {"definition": re.sub(r"\$\{(\w+)FunctionArn\}", _arn_of, definition)}
+
     def publish_state_machine_version(self, **call: str) -> object:
         return {"stateMachineVersionArn": f"{call['stateMachineArn']}:3"}
 
 
 MACHINE = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-order-standard")
 REPLAYS = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-replay-standard")
+FORMER = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-fax-standard")
+PLAIN = ("AWS::StepFunctions::StateMachine", "arn:states:stateMachine:keyturn-plain-standard")
 PLATFORM = ("AWS::Lambda::Function", "keyturn-dispatcher")
-WORKER = ("AWS::Lambda::Alias", "arn:lambda:function:keyturn-payment:live")
-FORMER = ("AWS::Lambda::Alias", "arn:lambda:function:keyturn-fax:live")
 GONE = {FORMER[1]: "DELETE_COMPLETE"}
 
 
 def test_what_is_published_is_the_runs_workflows_and_their_workers() -> None:
     """Not what drives replays, nor the platform: those change with the deploy itself."""
-    aws = Aws(MACHINE, REPLAYS, PLATFORM, WORKER, FORMER)
+    aws = Aws(MACHINE, REPLAYS, PLATFORM, FORMER)
     found = deployed(aws)  # type: ignore[arg-type]
-    assert found == Deployed({"order-standard": MACHINE[1]}, {"payment": "arn:lambda:function:keyturn-payment"})
+    workers = {name: f"arn:lambda:function:keyturn-{name}" for name in ("inventory", "notification", "payment")}
+    assert found == Deployed({"order-standard": MACHINE[1]}, workers)
     done = publish_versions(aws, found, 4)  # type: ignore[arg-type]
-    assert done.workers == {"payment": "arn:lambda:function:keyturn-payment:7"}
+    assert done.workers == {name: f"{arn}:7" for name, arn in workers.items()}
     assert done.machines == {"order-standard": f"{MACHINE[1]}:3"}
-    assert aws.aliases == {"arn:lambda:function:keyturn-payment": "release-4 -> 7"}
+    assert aws.aliases == dict.fromkeys(workers.values(), "release-4 -> 7")
 
 
 def test_an_alias_of_another_table_is_said() -> None:
     """The table was restored, and gives numbers out again; the functions have their aliases still."""
-    aws = Aws(MACHINE, WORKER)
+    aws = Aws(MACHINE)
     found = deployed(aws)  # type: ignore[arg-type]
     publish_versions(aws, found, 4)  # type: ignore[arg-type]
     with pytest.raises(Refused, match=r"has an alias release-4 already.* publish again"):
@@ -204,10 +217,10 @@ def test_an_alias_of_another_table_is_said() -> None:
 @pytest.mark.parametrize(
     ("aws", "told"),
     [
-        (Aws(MACHINE, WORKER, status="UPDATE_IN_PROGRESS"), "is being changed"),
-        (Aws(MACHINE, PLATFORM), "has AutoPublishAlias"),
+        (Aws(MACHINE, status="UPDATE_IN_PROGRESS"), "is being changed"),
+        (Aws(PLAIN, PLATFORM), "calls a worker by its run's release"),
     ],
 )
-def test_nothing_is_published_half_way_or_without_versions(aws: Aws, told: str) -> None:
+def test_nothing_is_published_half_way_or_of_workflows_without_releases(aws: Aws, told: str) -> None:
     with pytest.raises(Refused, match=told):
         deployed(aws)  # type: ignore[arg-type]

@@ -27,27 +27,24 @@ def source() -> Template:
     return template
 
 
-def transformed(parameters: Mapping[str, str] | None = None, uploaded: Mapping[str, str] | None = None) -> Template:
-    """What SAM makes of the template when it is deployed with these parameters.
-
-    `uploaded` names what was built of a resource, by its logical id; `sam deploy` uploads it under its content's hash.
-    """
+def transformed(parameters: Mapping[str, str] | None = None) -> Template:
+    """What SAM makes of the template when it is deployed with these parameters."""
     template = copy.deepcopy(dict(source()))
     template["Transform"] = "AWS::Serverless-2016-10-31"  # SAM knows nothing of the extensions, which come before it
     for name, value in (parameters or {}).items():
         template["Parameters"][name]["Default"] = value
-    for name, resource in template["Resources"].items():
-        _upload(resource["Properties"], (uploaded or {}).get(name, "artifact"))
+    for resource in template["Resources"].values():
+        _upload(resource["Properties"])
     with patch.dict(os.environ, {"AWS_DEFAULT_REGION": "us-east-1"}):
         result: Template = transform(template, {}, SimpleNamespace(load=dict))
     return json.loads(json.dumps(result))  # type: ignore[no-any-return]
 
 
-def _upload(properties: dict[str, Any], built: str) -> None:
+def _upload(properties: dict[str, Any]) -> None:
     """What `sam deploy` does with local paths."""
     for field in ("CodeUri", "ContentUri"):
         if isinstance(properties.get(field), str):
-            properties[field] = f"s3://bucket/{built}"
+            properties[field] = "s3://bucket/artifact"
     if isinstance(properties.get("DefinitionS3Location"), str):
         properties["DefinitionS3Location"] = {"Bucket": "bucket", "Key": "artifact"}
 
