@@ -28,6 +28,7 @@ def check_load(examined: Examination) -> Iterator[Finding]:
     yield _starts(examined)
     yield from _table(examined)
     yield _retention(examined)
+    yield _window(examined)
     yield _payloads(examined)
     yield _queues(examined)
 
@@ -141,6 +142,22 @@ def _retention(examined: Examination) -> Finding:
             "raise StreamRetentionHours above RecordAgeMaxSeconds",
         )
     return ok(name, f"{hours} h, the mapping gives up after {age_s / 3600:.0f} h")
+
+
+def _window(examined: Examination) -> Finding:
+    """An identity counts while its event is in the log; what was sent twice must be known while the stream has it."""
+    name = "resends are known"
+    summary = examined.client("kinesis").describe_stream_summary(StreamName=examined.target.outputs.stream_name)
+    stream_h = int(summary["StreamDescriptionSummary"]["RetentionPeriodHours"])
+    window_h, log_h = examined.settings.duplicate_window_s // 3_600, examined.settings.event_retention_s // 3_600
+    told = f"for {window_h} h; the stream keeps records {stream_h} h, the log finished events {log_h} h"
+    if window_h > log_h:
+        return warning(name, f"{told}: later than that a resend runs again", "lower DuplicateWindowHours")
+    if window_h < stream_h:
+        return warning(
+            name, f"{told}: a mapping made anew reads older resends as new events", "raise DuplicateWindowHours"
+        )
+    return ok(name, told)
 
 
 def _payloads(examined: Examination) -> Finding:

@@ -245,7 +245,7 @@ def _as_late(event: Admissible) -> Rejection:
         position=event.position,
         key=event.key,
         reason=Reason.LATE,
-        detail="set aside by the event source and delivered after later events of its key were admitted",
+        detail="came after later events of its key: the event source had set it aside, or it ran and has left the log",
         raw=event.raw,
         arrived_at_ms=event.arrived_at_ms,
     )
