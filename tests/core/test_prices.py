@@ -99,7 +99,9 @@ def test_a_price_has_dollars_a_number_of_units_and_a_source(change: Any, said: s
     assert said in problem(spoilt)
 
 
-@pytest.mark.parametrize("bounds", [[2, 1, None], [1, 2, 3], [1, 1, None], [None, 1, None], ["1", 2, None]])
+@pytest.mark.parametrize(
+    "bounds", [[2, 1, None], [1, 2, 3], [1, 1, None], [None, 1, None], ["1", 2, None], [0, None], [-1, None]]
+)
 def test_tiers_rise_to_an_open_end(bounds: list[Any]) -> None:
     spoilt = document()
     spoilt["prices"]["express_gb_s"]["tiers"] = [{"up_to": bound, "usd": 1, "per": 1} for bound in bounds]

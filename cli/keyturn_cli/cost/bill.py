@@ -17,6 +17,7 @@ _STANDING: Final = frozenset({"watchdog", "sweeper", "operator", "replayer", "ca
 _SHARED_PARTS: Final = frozenset({"control", "capacity", "index"})
 _REQUESTS_A_MESSAGE: Final = 3
 """To SQS: it is sent, and its mapping receives and deletes it."""
+_MONTH_HOURS: Final = 730
 _HANDS: Final = 8
 """Keys that the dispatcher works on side by side."""
 
@@ -44,7 +45,7 @@ class Bill:
     effects: tuple[Line, ...]
     """What the workers did to tables of their own: not Keyturn's, and not in the total."""
     standing_usd_month: float
-    """What came by the clock, at the metered rate, for a month of 30 days."""
+    """What came by the clock, at the metered rate, for a month of 730 hours, as `keyturn plan` has it."""
     events: int
 
     @property
@@ -73,13 +74,12 @@ def bill(metered: Metered, prices: PriceList, model: Model, *, events: int | Non
     by_event = [function for function in metered.functions if function.name not in _STANDING]
     by_clock = [function for function in metered.functions if function.name in _STANDING]
     counted = _lines(by_event, metered, prices, model)
-    hours = (metered.until_ms - metered.since_ms) / 3_600_000
     standing = sum(amount * usd for _, _, amount, usd, _ in _functions_items(by_clock, metered, prices, model))
     events = metered.events if events is None else events
     return Bill(
         lines=tuple(_per_event(counted, events)),
         effects=tuple(_per_event(_effects_items(by_event, metered, prices), events)),
-        standing_usd_month=standing / hours * 720 if hours else 0.0,
+        standing_usd_month=standing / metered.told_hours * _MONTH_HOURS,
         events=events,
     )
 

@@ -14,6 +14,7 @@ from keyturn_cli.target import Target
 
 _GROUPS: Final = "/aws/lambda/{stack}-"
 _STARTS: Final = ("calls stepfunctions.StartExecution:", "calls stepfunctions.StartSyncExecution:")
+_MINUTE_MS: Final = 60_000
 _EXECUTIONS_MAX: Final = 50
 """Standard executions of a workflow whose history is read: GetExecutionHistory takes 20 a second."""
 _ENDED: Final = ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
@@ -37,6 +38,8 @@ class Function:
     `counted METRIC`."""
     log_bytes: int
     """Of its own lines, without those that tell the usage."""
+    first_ms: int = 0
+    """When its first invocation told what it used; 0 if that isn't known."""
 
     def calls(self, name: str) -> float:
         """Calls of an operation, such as "stepfunctions.StartExecution", whatever it was about."""
@@ -65,6 +68,15 @@ class Metered:
     until_ms: int
     transitions: Mapping[str, float] = field(default_factory=dict)
     """A run's transitions on average, by state machine: from the histories of Standard executions."""
+
+    @property
+    def told_hours(self) -> float:
+        """Hours in which usage was told: a stack may be younger than that time, or have been metered for less of it.
+
+        What comes by the clock comes each minute, so the first that told stands for the minute before it too.
+        """
+        first_ms = min((function.first_ms for function in self.functions if function.first_ms), default=self.since_ms)
+        return (self.until_ms - max(self.since_ms, first_ms - _MINUTE_MS)) / 3_600_000
 
     @property
     def events(self) -> int:
@@ -111,8 +123,8 @@ def read_metered(target: Target, since_ms: int, until_ms: int) -> Metered:
 def _read_function(target: Target, prefix: str, name: str, since_ms: int, until_ms: int) -> Function | None:
     """Sum up what a function logged; None if it told no usage, or is of a stack whose name begins like this one's."""
     used: Counter[str] = Counter()
-    invocations = log_bytes = 0
-    for message in _messages(target, prefix + name, since_ms, until_ms):
+    invocations = log_bytes = first_ms = 0
+    for at_ms, message in _messages(target, prefix + name, since_ms, until_ms):
         content = _content(message)
         if content is None:
             continue  # Lambda's own line (START, END, REPORT), which AWS leaves out: the template sets SystemLogLevel
@@ -120,19 +132,20 @@ def _read_function(target: Target, prefix: str, name: str, since_ms: int, until_
             log_bytes += len(message.encode())
             continue
         invocations += 1
+        first_ms = min(first_ms or at_ms, at_ms)
         used.update(content["used"])
     if not invocations:
         return None
     found = target.client("lambda").get_function_configuration(FunctionName=f"{target.stack_name}-{name}")
     if found["Environment"]["Variables"]["STACK_NAME"] != target.stack_name:
         return None
-    return Function(name, int(found["MemorySize"]), invocations, dict(used), log_bytes)
+    return Function(name, int(found["MemorySize"]), invocations, dict(used), log_bytes, first_ms)
 
 
-def _messages(target: Target, group: str, since_ms: int, until_ms: int) -> Iterable[str]:
+def _messages(target: Target, group: str, since_ms: int, until_ms: int) -> Iterable[tuple[int, str]]:
     pages = target.client("logs").get_paginator("filter_log_events")
     for page in pages.paginate(logGroupName=group, startTime=since_ms, endTime=until_ms):
-        yield from (event["message"] for event in page["events"])
+        yield from ((event["timestamp"], event["message"]) for event in page["events"])
 
 
 def _content(message: str) -> Mapping[str, Any] | None:

@@ -169,8 +169,8 @@ def _problems_of_tiers(tiers: Any) -> Iterator[str]:
         return
     bounds = [tier["up_to"] for tier in tiers]
     numbers = bounds[:-1]
-    if bounds[-1] is not None or not all(map(_is_number, numbers)) or sorted(set(numbers)) != numbers:
-        yield f"prices.{_TIERED}.tiers must rise in up_to, and the last one's must be null"
+    if bounds[-1] is not None or not all(map(_is_number, numbers)) or sorted({0, *numbers}) != [0, *numbers]:
+        yield f"prices.{_TIERED}.tiers must rise in up_to, from more than 0, and the last one's must be null"
 
 
 def _problems_of_rounding(rounding: Mapping[str, Any]) -> Iterator[str]:

@@ -120,12 +120,21 @@ def test_only_seconds_are_modelled() -> None:
 
 
 def test_what_comes_by_the_clock_is_told_a_month_and_not_an_event() -> None:
-    """Sixty writes and sixty invocations an hour, 720 times."""
+    """Sixty writes and sixty invocations an hour, 730 times."""
     made = bill(metered(), PRICES, MODEL)
     without = replace(metered(), functions=metered().functions[:3])
     assert made.standing_usd_month > 0
     assert bill(without, PRICES, MODEL).standing_usd_month == 0
     assert bill(without, PRICES, MODEL).lines == made.lines
+
+
+def test_a_young_stacks_clock_is_not_taken_to_have_stood_still() -> None:
+    """Two minutes of an hour: the watchdog came twice."""
+    watchdog = replace(function("watchdog", 2, {"write state control": 2.0}), first_ms=HOUR_MS - 60_000)
+    young = replace(metered(), functions=(*metered().functions[:3], watchdog))
+    assert bill(young, PRICES, MODEL).standing_usd_month == pytest.approx(
+        bill(metered(), PRICES, MODEL).standing_usd_month
+    )
 
 
 @given(st.integers(1, 100_000))
