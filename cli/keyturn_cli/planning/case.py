@@ -22,6 +22,8 @@ class Case:
     latencies: Latencies
     slots: int | None = None
     """Runs that may be in flight at once, if something bounds them; else as many as the load takes."""
+    is_backlog: bool = False
+    """Whether its events stand in the table already: what few keys ask of their shards is no matter then."""
 
     @cached_property
     def times(self) -> RunTimes:
@@ -36,7 +38,8 @@ class Case:
     @cached_property
     def sizing(self) -> Sizing:
         """How much of everything it takes."""
-        return sizing_of(self.workload, self.settings, self.times, self.flows, self.latencies)
+        spread = () if self.is_backlog else self.flows
+        return sizing_of(self.workload, self.settings, self.times, self.flows, self.latencies, spread)
 
     @cached_property
     def units(self) -> Units:
@@ -95,7 +98,7 @@ def with_full_runs(case: Case, batch: int) -> Case:
 
     Of a load that doesn't keep one key at work, as much as does: so fast a backlog is worked off.
     """
-    full = replace(case, settings=replace(case.settings, batch=batch), slots=None)
+    full = replace(case, settings=replace(case.settings, batch=batch), slots=None, is_backlog=True)
     key_rate = full.batch_max / full.times.run_ms(full.batch_max) * 1_000
     rate = max(case.workload.rate, key_rate)
     return replace(full, workload=replace(case.workload, rate=rate, keys=int(rate / key_rate), hot_share=0))

@@ -100,15 +100,20 @@ class Sizing:
 
 
 def sizing_of(
-    workload: Workload, settings: Settings, times: RunTimes, flows: Sequence[ClassFlow], latencies: Latencies
+    workload: Workload,
+    settings: Settings,
+    times: RunTimes,
+    flows: Sequence[ClassFlow],
+    latencies: Latencies,
+    spread: Sequence[ClassFlow],
 ) -> Sizing:
-    """Work out what a load takes. More load never takes less of anything."""
+    """Work out what a load takes; more never takes less of anything. The keys of `spread` are dealt out to shards."""
     record_ms = _record_ms(latencies)
     by_bytes = _of_limit(workload.rate * workload.payload_bytes, SHARD_BYTES)
     by_records = _of_limit(workload.rate, SHARD_RECORDS)
     lanes = _of_limit(workload.rate * record_ms, 1_000)
     by_dispatch = -(-lanes // FACTOR_MAX)
-    by_spread = _shards_by_spread(workload, flows)
+    by_spread = _shards_by_spread(workload, spread)
     shards = max(by_bytes, by_records, by_dispatch, by_spread)
     factor = -(-lanes // shards)
     records = min(float(BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * _gathering_ms(settings) / 1_000))

@@ -340,6 +340,10 @@ def test_a_small_account_bounds_the_runs_in_flight() -> None:
 
 
 def test_a_backlog_costs_less_in_full_runs() -> None:
+    heavy = replace(SMALL, payload_bytes=262_144)
+    assert (
+        cost_of(with_full_runs(case_of(heavy), 1), PRICES).usd_a_million < cost_of(case_of(heavy), PRICES).usd_a_million
+    )
     for load in (LARGE, SMALL, replace(SMALL, rate=0.01)):
         one, ten, fifty = (cost_of(with_full_runs(case_of(load), batch), PRICES).usd_a_million for batch in (1, 10, 50))
         assert fifty < ten < 0.7 * one
