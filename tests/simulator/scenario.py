@@ -60,6 +60,10 @@ class Trouble(StrEnum):
     LOST_MESSAGES = "wake-up messages and status changes are lost for a while"
     LOST_ANSWERS = "some answers of workers and sequencers are lost for a while"
     NO_INVOKES = "Lambda throttles invocations for a while"
+    LOST = "an Express execution loses its state, and begins anew"
+    CALLED_AGAIN = "sequencers are called again with the same input, up to minutes later, for a while"
+    FROM_THE_START = "the stream is read from its beginning again"
+    DEPLOYED = "the routes get other kinds, batches, attempts and policies"
     A_YEAR = "half a year passes"
 
 

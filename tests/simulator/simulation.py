@@ -20,7 +20,7 @@ from keyturn.adapters.steps import RESULT, decode_results
 from keyturn.adapters.table import decode_item
 from keyturn.core.event import Event
 from keyturn.core.replay_job import JobState
-from keyturn.core.route import Kind
+from keyturn.core.route import Exhaustion, Kind, Routes, parse_routes
 from keyturn.core.state import KeyState, Phase, WaitsFor
 from keyturn.core.step_context import StepContext
 from keyturn.core.task import Task
@@ -36,14 +36,14 @@ from keyturn.shell.work import Workbench, work
 from tests.models.dynamodb import DynamoDB, Nature, Place
 from tests.models.expressions import Item
 from tests.models.s3 import S3
-from tests.shell.world import SETTINGS, rests, routes
+from tests.shell.world import ROUTE, SETTINGS, rests, routes
 from tests.simulator.history import Effect, History, Put, Saved
 from tests.simulator.hub import Hub, owner
 from tests.simulator.lambdas import Answer, Calls, Client, Failure, Invocation, Lambdas, process_of
-from tests.simulator.scenario import Asked, Doing, Order, Record, Scenario, Trouble
+from tests.simulator.scenario import KINDS, Asked, Doing, Order, Record, Scenario, Trouble
 from tests.simulator.stream import Record as Taken
 from tests.simulator.stream import Stream
-from tests.simulator.workflows import PREFIX, STEPS, TIMES, Execution, Workflows
+from tests.simulator.workflows import PREFIX, STEPS, TIMES, Execution, Times, Workflows
 
 START_MS: Final = 1_700_000_000_000
 WORKER_TIMEOUT_MS: Final = 3_000
@@ -136,7 +136,8 @@ class Simulation:
         deploy("worker", WORKER_TIMEOUT_MS, self._worker)
 
     def _platform(self, call: Invocation) -> Platform:
-        if call.environment.memory is None:
+        memory = call.environment.memory
+        if memory is None or memory.routes is not self.routes:
             process = process_of(call, self.hub)
             call.environment.memory = Platform.build(self.settings, self.routes, self._clients.__getitem__, process)
         platform: Platform = call.environment.memory
@@ -284,16 +285,27 @@ class Simulation:
                 self._no_watchdog_until_ms = self.hub.now_ms + 3_600_000
             case Trouble.LOST_MESSAGES:
                 self._lost_until_ms = until_ms
+            case Trouble.NO_INVOKES:
+                self.lambdas.throttled_until_ms = until_ms
+            case Trouble.DEPLOYED:
+                self.routes = _other_routes(self.chance, self.workflows.times)
+            case _:
+                self._trouble_workflows(trouble, until_ms)
+
+    def _trouble_workflows(self, trouble: Trouble, until_ms: int) -> None:
+        match trouble:
             case Trouble.ABORTED:
                 self.workflows.abort_one()
+            case Trouble.LOST:
+                self.workflows.lose_one()
             case Trouble.STARTED_TWICE:
                 self.workflows.doubled_until_ms = until_ms
             case Trouble.THROTTLED_STARTS:
                 self.workflows.throttled_until_ms = until_ms
             case Trouble.LOST_ANSWERS:
                 self.workflows.unheard_until_ms = until_ms
-            case Trouble.NO_INVOKES:
-                self.lambdas.throttled_until_ms = until_ms
+            case Trouble.CALLED_AGAIN:
+                self.workflows.called_again_until_ms = until_ms
             case _:
                 self._trouble_stream(trouble)
 
@@ -307,6 +319,8 @@ class Simulation:
                 self.stream.to_set_aside += 1
             case Trouble.RESHARD:
                 self.stream.reshard()
+            case Trouble.FROM_THE_START:
+                self.stream.read_from_the_start()
             case _:
                 assert trouble is Trouble.A_YEAR, trouble  # at the end, see `run`
 
@@ -521,6 +535,27 @@ class Simulation:
             self._operating -= 1
 
         self.hub.spawn(operate)
+
+
+def _other_routes(chance: random.Random, times: Times) -> Routes:
+    """Return routes of the same event types, each with another kind, batch, attempts and policy."""
+    return parse_routes(
+        {
+            "routes": [
+                {
+                    **ROUTE,
+                    "name": kind,
+                    "type": kind,
+                    "run_timeout_s": times.run_ms // 1_000,
+                    "kind": chance.choice([*Kind]).value,
+                    "batch": {"events": chance.choice((1, 2, 3, 5)), "bytes": 180_000},
+                    "max_attempts": chance.choice((1, 2, 3)),
+                    "on_exhaustion": chance.choice([*Exhaustion]).value,
+                }
+                for kind in dict.fromkeys(KINDS)
+            ]
+        }
+    )
 
 
 def _is_unfinished(state: KeyState, place: str) -> bool:

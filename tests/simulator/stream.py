@@ -49,6 +49,9 @@ class Lane:
     before: list[Lane] = field(default_factory=list)
     """Its parents: it is read once they are through."""
     records: list[Record] = field(default_factory=list)
+    """Those that are yet to be taken."""
+    kept: list[Record] = field(default_factory=list)
+    """All of them."""
     is_closed: bool = False
     is_polling: bool = False
     has_failed: bool = False
@@ -96,6 +99,7 @@ class Stream:
         self.kept.append(record)
         lane = next(one for one in self.lanes if not one.is_closed and one.low <= crc32(key.encode()) < one.high)
         lane.records.append(record)
+        lane.kept.append(record)
         self.hub.after(self.hub.chance.randrange(5, 300), lambda: self._poll(lane))
         return record
 
@@ -112,6 +116,12 @@ class Stream:
         ]
         for lane in self.lanes:
             self.hub.after(100, lambda lane=lane: self._poll(lane))  # type: ignore[misc]
+
+    def read_from_the_start(self) -> None:
+        """Read everything again, as a mapping does that is made anew."""
+        for lane in self.lanes:
+            lane.records = list(lane.kept)
+            self.hub.after(self.hub.chance.randrange(5, 300), lambda lane=lane: self._poll(lane))  # type: ignore[misc]
 
     @property
     def is_drained(self) -> bool:

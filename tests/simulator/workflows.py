@@ -138,6 +138,8 @@ class Workflows:
     doubled_until_ms: int = 0
     unheard_until_ms: int = 0
     """Until when some answers of functions are lost."""
+    called_again_until_ms: int = 0
+    """Until when sequencers may be called once more, whatever they answered."""
 
     @property
     def running(self) -> list[Execution]:
@@ -158,7 +160,7 @@ class Workflows:
         self._start(machine, call["name"], document)
         if not is_standard(machine) and self.hub.now_ms < self.doubled_until_ms:
             self.tell(f"{call['name']} starts twice")
-            delay_ms = self.hub.chance.choice((1, 200, 1_500, 4_000))
+            delay_ms = self.hub.chance.choice((1, 200, 1_500, 4_000, 150_000))
             self.hub.after(delay_ms, lambda: self._start(machine, call["name"], json.loads(call["input"])))
         return {}
 
@@ -188,6 +190,16 @@ class Workflows:
             execution = self.hub.chance.choice(running)
             self.tell(f"{execution.name} is aborted")
             self._end(execution, "ABORTED")
+
+    def lose_one(self) -> None:
+        """Have an Express execution lose its state: it begins anew, and what its tasks called works on."""
+        running = [one for one in self.running if not one.is_standard]
+        if running:
+            lost = self.hub.chance.choice(running)
+            self.tell(f"{lost.name} loses its state")
+            self._end(lost, "LOST")
+            delay_ms = self.hub.chance.choice((1, 300, 3_000, 60_000))
+            self.hub.after(delay_ms, lambda: self._start(lost.machine, lost.name, lost.input))
 
     def _found(self, call: dict[str, Any]) -> Execution:
         machine, _, name = call["executionArn"].replace(":execution:", ":stateMachine:").rpartition(":")
@@ -263,6 +275,8 @@ class Workflows:
     def _sequence(self, execution: Execution, payload: dict[str, Any]) -> dict[str, Any]:
         """Call the sequencer, again as the state machine has it; the execution fails if it never answers."""
         allowance = Allowance(_SEQUENCE["Retry"])
+        if self.hub.now_ms < self.called_again_until_ms:
+            self._call_again(payload)
         while True:
             answer = self._task(execution, "sequencer", payload, self.times.sequence_ms)
             if not answer.error:
@@ -272,6 +286,12 @@ class Workflows:
                 self._end(execution, "FAILED")
                 return {}
             self.hub.pause(self.hub.chance.randrange(1_000))
+
+    def _call_again(self, payload: dict[str, Any]) -> None:
+        """Have the sequencer called once more with the same input, when nobody waits for its answer any more."""
+        same = json.loads(json.dumps(payload))
+        delay_ms = self.hub.chance.choice((1, 50, 400, 3_000, 20_000, 200_000))
+        self.hub.after(delay_ms, lambda: self.lambdas.invoke("sequencer", same, lambda _answer: None))
 
     def _about(self, execution: Execution) -> dict[str, Any]:
         if execution.is_standard:
@@ -288,7 +308,7 @@ class Workflows:
     def _step(self, execution: Execution, step: str) -> dict[str, Any]:
         """Run a branch: its task, with the retries that the state machine grants, and its Catch."""
         passed = {name: execution.at[name] for name in ("run", "events", "execution_id")}
-        payload = {"step": step, **passed}
+        payload = {"step": step, "binds": step == self.steps[0], **passed}
         allowance = Allowance(RETRIES)
         while True:
             late_ms = self.late_ms(step, execution)
