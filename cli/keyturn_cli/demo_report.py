@@ -10,6 +10,7 @@ from pathlib import Path
 from keyturn_cli.evidence import LEDGER_FILE, SAMPLE_FILE
 from keyturn_cli.facts import Facts
 from keyturn_cli.guarantees import Effect, Fate, History, Place, Sent, fate
+from keyturn_cli.looking.wording import argument
 from keyturn_cli.metrics import percentile
 from keyturn_cli.putter import Put
 from keyturn_cli.report import Check, print_checks, run_checks
@@ -193,5 +194,5 @@ def _further(outcome: Outcome) -> list[str]:
         f"{folder / LEDGER_FILE}   every effect of every worker, by key, in the order it was written",
         f"{folder}/quarantine.jsonl, attempts.jsonl   what was rejected and why, which attempts failed",
         f"{folder.parent}/engine.log   what every function logged, as JSON",
-        f"make up && make push FILE={folder / SAMPLE_FILE} ARGS=--wait   the same on a stack that stays up",
+        f"make up && make push FILE={argument(str(folder / SAMPLE_FILE))} ARGS=--wait   the same on a stack that stays up",
     ]

@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -76,7 +77,9 @@ def _describe(settings: LocalSettings, client: CloudFormationClient) -> Mapping[
     except EndpointConnectionError as error:
         raise StackMissing(f"no engine answers at {settings.endpoint_url}. Start it with: make up") from error
     except (ClientError, IndexError) as error:
-        raise StackMissing(f"stack {name!r} is not deployed at {settings.endpoint_url}. Deploy it: make up") from error
+        raise StackMissing(
+            f"stack {name!r} is not deployed at {settings.endpoint_url}. Deploy it (make up), or name another one"
+        ) from error
     if stack["StackStatus"] not in _USABLE:
         raise StackMissing(f"stack {name!r} is in state {stack['StackStatus']}. Start over: make down && make up")
     return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
@@ -91,11 +94,12 @@ def _run_sam(settings: LocalSettings, verb: str, arguments: Iterable[str]) -> No
     sam = tool("sam")
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     log = settings.state_dir / f"{verb}.log"
-    with log.open("wb") as sink:
+    # its own folder for temporary files: sam leaves some behind at each run
+    with log.open("wb") as sink, TemporaryDirectory(prefix="keyturn-sam-", ignore_cleanup_errors=True) as temporary:
         run = subprocess.Popen(  # noqa: S603  sam of our own environment
             [str(sam), verb, "--config-env", settings.config_env, *arguments],
             cwd=settings.root,
-            env=engine_environment(os.environ, settings),
+            env=engine_environment(os.environ, settings) | {"TMPDIR": temporary},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,

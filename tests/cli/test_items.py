@@ -144,6 +144,17 @@ class TestQuarantine:
         assert f"keyturn quarantine show {first}" in out
         assert "specversion" not in out
 
+    def test_an_item_is_one_line_however_narrow_the_terminal(
+        self, world: World, keyturn: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in every other list, so that it can be searched by line."""
+        first, *_ = fill(world, "k" * 100)
+        monkeypatch.setenv("COLUMNS", "40")
+        _, out, _ = keyturn("quarantine", "list")
+        (line,) = (line for line in out.splitlines() if line.startswith(first))
+        assert "k" * 100 in line
+        assert "unknown_type" in line
+
     def test_a_key_that_a_terminal_would_obey_is_shown_escaped(self, world: World, keyturn: Run) -> None:
         """In the list, in the item and in JSON, which is the same document as ever."""
         key = "\x1b]0;title\x07\x9b31m\u202e"

@@ -56,6 +56,10 @@ def write_project(root: Path, outputs: list[str], *, more: str = "") -> None:
 
 def test_a_stack_is_built_deployed_and_found(settings: LocalSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deployed twice: a second `keyturn up` brings what was changed to the engine that runs."""
+    temporary = settings.root / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
     write_project(settings.root, OUTPUTS[1:])
     with start_engine(settings) as engine:
         with pytest.raises(StackMissing, match="make up"):
@@ -69,6 +73,7 @@ def test_a_stack_is_built_deployed_and_found(settings: LocalSettings, monkeypatc
         assert (again.exit_code, "up already" in again.stdout) == (0, True), again.output
         outputs = stack_outputs(settings)
         assert engine.running
+    assert not list(temporary.iterdir()), "what sam left"
     assert isinstance(outputs, StackOutputs)
     assert outputs.stream_name == outputs.watchdog_function_name != ""
     with pytest.raises(StackMissing, match="no engine answers"):

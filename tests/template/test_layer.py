@@ -17,15 +17,17 @@ from tests.template.stack import ROOT, source
 @pytest.fixture(scope="module")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `sam build` makes of src/, in a copy as SAM takes one."""
-    return build(tmp_path_factory.mktemp("layer"))
+    return build(tmp_path_factory.mktemp("a folder with spaces"))
 
 
 def build(folder: Path) -> Path:
-    """Run the makefile's target as SAM CLI does."""
-    copied, artifacts = folder / "src", folder / "artifacts"
+    """Run the makefile's target as SAM CLI does. The interpreter lies in that folder, too, as a project's own does."""
+    copied, artifacts, python = folder / "src", folder / "artifacts", folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     shutil.copytree(ROOT / "src", copied)
     artifacts.mkdir()
-    environment = {**os.environ, "ARTIFACTS_DIR": str(artifacts), "KEYTURN_PYTHON": sys.executable}
+    environment = {**os.environ, "ARTIFACTS_DIR": str(artifacts), "KEYTURN_PYTHON": str(python)}
     done = subprocess.run(
         ["make", "build-KeyturnLayer"], cwd=copied, env=environment, capture_output=True, text=True, check=False
     )

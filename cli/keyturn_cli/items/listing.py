@@ -7,12 +7,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table as Grid
-
 from keyturn_cli.items.dump import as_json, readable
 from keyturn_cli.items.found import Found, Items, entry_of, token_of
-from keyturn_cli.looking.wording import printable
+from keyturn_cli.looking.wording import aligned, one_line
 from keyturn_cli.options import Output, show
 from keyturn_cli.screen import Screen
 
@@ -49,12 +46,9 @@ def described(found: Found) -> dict[str, Any]:
 def _draw(screen: Screen, items: Items, columns: Columns, page: Sequence[Found], content: Mapping[str, Any]) -> None:
     words = items.words
     if page:
-        grid = Grid(box=None, pad_edge=False)
-        for heading in ("id", *(heading for _, heading in columns)):
-            grid.add_column(heading, overflow="fold", no_wrap=heading == "id")
-        for one in page:
-            grid.add_row(one.id, *(escape(printable(_text(name, one.item.get(name, "")))) for name, _ in columns))
-        screen.console.print(grid, soft_wrap=False)
+        rows = [[one.id, *(one_line(_text(name, one.item.get(name, ""))) for name, _ in columns)] for one in page]
+        for row in aligned([["id", *(heading for _, heading in columns)], *rows]):
+            screen.line(row)
         screen.line()
     screen.line(f"{words.counted(content['open'])} open.")
     if content["after"]:
