@@ -49,6 +49,17 @@ def test_a_batch_waits_for_its_size_or_its_window() -> None:
     assert sequences(handed_over(lane_with(4, rules), rules, 0.0)[1]) == [1, 2, 3]
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    """Neither a window nor a backoff ends at a time that was set before it."""
+    rules = mapping(batch_size=3, batching_window_s=5)
+    hour_s = 3600.0
+    (late,) = accept(new_shard(rules), [record(1, at_s=hour_s)]).lanes
+    lane, _ = handed_over(late, rules, 1.0)
+    lane = settle(lane, Throttled("busy"), rules, hour_s)
+    assert isinstance(next_work(lane, rules, hour_s)[1], Rest)
+    handed_over(lane, rules, 2.0)
+
+
 def test_a_partial_failure_retries_from_the_lowest_failure_as_a_new_batch() -> None:
     """What succeeded below the lowest failure doesn't come again; the rest starts with all its retries."""
     rules = mapping(retries_max=3)

@@ -42,9 +42,11 @@ class World:
             answer = self.kinesis.put_record(StreamName="orders", PartitionKey=key, Data=f"{at}".encode())
             self.put[key].append(answer["SequenceNumber"])
 
-    def run(self, *, checkpoints: InFile | None = None, **settings: object) -> EventSource:
+    def run(
+        self, *, checkpoints: InFile | None = None, clock: Callable[[], float] = time.time, **settings: object
+    ) -> EventSource:
         """Start an event source with these mapping settings."""
-        source = EventSource(mapping=mapping(**settings), clients=self.clients)
+        source = EventSource(mapping=mapping(**settings), clients=self.clients, clock=clock)
         if checkpoints is not None:
             source.checkpoints = checkpoints
         self.sources.append(source)
@@ -90,6 +92,18 @@ def test_every_record_is_taken_once_and_in_order_of_its_key(world: World) -> Non
     until(world.all_taken_in_order)
     assert source.status().done == 200
     assert max(map(len, world.function.batches)) <= 7
+
+
+def test_a_clock_that_is_set_back_stops_no_reading(world: World) -> None:
+    """Not for the hour that it takes to be where it was again."""
+    behind_s = 0.0
+    source = world.run(clock=lambda: time.time() - behind_s)
+    world.put_records(5)
+    until(world.all_taken_in_order)
+    behind_s = 3600.0
+    world.put_records(5)
+    until(world.all_taken_in_order)
+    assert source.status().done == 10
 
 
 def test_a_partial_failure_loses_nothing_and_keeps_the_order(world: World) -> None:

@@ -213,9 +213,14 @@ def next_work(lane: Lane, mapping: Mapping, now_s: float) -> tuple[Lane, Work]:
         return lane, Rest(lane.waiting[0].gathered_at_s + mapping.batching_window_s if lane.waiting else None)
     lane = _part_from_the_old(lane, mapping, now_s)
     head = lane.cut[0]
-    if head.not_before_s > now_s:
+    if is_ahead(head.not_before_s, now_s, BACKOFF_MAX_S):
         return lane, Rest(head.not_before_s)
     return replace(lane, busy=head, cut=lane.cut[1:]), (Invoke(head) if head.doom is None else GiveUp(head))
+
+
+def is_ahead(at_s: float, now_s: float, longest_s: float) -> bool:
+    """Whether a time is to be waited for. One further ahead than the longest wait is of a clock that was set back."""
+    return now_s < at_s <= now_s + longest_s
 
 
 def settle(lane: Lane, outcome: Outcome, mapping: Mapping, now_s: float) -> Lane:
@@ -248,8 +253,8 @@ def _cut(lane: Lane, mapping: Mapping, now_s: float) -> Lane:
     if count == 0:
         return Lane(cut=(Batch(lane.waiting[:1], doom=Doom.SIZE),), waiting=lane.waiting[1:])
     full = count == mapping.batch_size or count < len(lane.waiting)
-    window_over = now_s >= lane.waiting[0].gathered_at_s + mapping.batching_window_s
-    if not full and not window_over:
+    window_ends_s = lane.waiting[0].gathered_at_s + mapping.batching_window_s
+    if not full and is_ahead(window_ends_s, now_s, mapping.batching_window_s):
         return lane
     return Lane(cut=(Batch(lane.waiting[:count]),), waiting=lane.waiting[count:])
 

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from keyturn_local.poller.answer import AllDone, AllFailed, FailedFrom
 from keyturn_local.poller.aws import Fetched, IteratorExpired, Reader, ShardGone
 from keyturn_local.poller.core import (
+    BACKOFF_MAX_S,
     Batch,
     GivenUp,
     GiveUp,
@@ -29,6 +30,7 @@ from keyturn_local.poller.core import (
     Throttled,
     accept,
     buffered,
+    is_ahead,
     new_shard,
     next_work,
     resume_point,
@@ -42,6 +44,7 @@ POLL_FIRST_S: Final = 0.1
 POLL_MAX_S: Final = 0.8
 """Wait between reads: shortest while records come, doubled by each empty read. (AWS reads a shard once a second.)"""
 ERROR_PAUSE_S: Final = 1.0
+"""No wait between reads is longer."""
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024
 """Records held back in memory a shard, besides two batches a lane."""
 CHECKPOINT_EVERY_S: Final = 1.0
@@ -133,7 +136,7 @@ class ShardRunner:
     def _fetch_if_due(self) -> None:
         now_s = self.clock()
         room = self._room()
-        if self._shard.drained or now_s < self._next_fetch_s or room <= 0:
+        if self._shard.drained or is_ahead(self._next_fetch_s, now_s, ERROR_PAUSE_S) or room <= 0:
             return
         try:
             closed = self.closed  # as it was before the read: an empty one after the close means the end
@@ -220,7 +223,8 @@ class ShardRunner:
         times = [] if self._shard.drained or self._room() <= 0 else [self._next_fetch_s]
         times += [until_s] if until_s is not None else []
         try:
-            event = self._events.get(timeout=max(0.0, min(times) - now_s) if times else None)
+            # the longest wait, in case that the clock is set back right now
+            event = self._events.get(timeout=min(max(0.0, min(times) - now_s), BACKOFF_MAX_S) if times else None)
             while True:
                 if event is not None:
                     self._settle(*event)
@@ -263,7 +267,7 @@ class ShardRunner:
     def _save(self, *, force: bool) -> None:
         now_s = self.clock()
         point = (resume_point(self._shard) or self.resumed_at, self.finished)
-        if point == self._saved or not (force or now_s >= self._next_save_s):
+        if point == self._saved or (is_ahead(self._next_save_s, now_s, CHECKPOINT_EVERY_S) and not force):
             return
         self._next_save_s = now_s + CHECKPOINT_EVERY_S
         try:
