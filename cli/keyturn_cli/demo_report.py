@@ -190,9 +190,10 @@ def _ends_ms(effects: tuple[Effect, ...]) -> Mapping[Place, int]:
 
 def _further(outcome: Outcome) -> list[str]:
     folder = outcome.evidence
+    sample = argument(str(folder / SAMPLE_FILE))
     return [
         f"{folder / LEDGER_FILE}   every effect of every worker, by key, in the order it was written",
         f"{folder}/quarantine.jsonl, attempts.jsonl   what was rejected and why, which attempts failed",
         f"{folder.parent}/engine.log   what every function logged, as JSON",
-        f"make up && make push FILE={argument(str(folder / SAMPLE_FILE))} ARGS=--wait   the same on a stack that stays up",
+        f"make up && make push FILE={sample} ARGS=--wait   the same on a stack that stays up",
     ]

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from keyturn_cli.errors import BadInput, CliError
 from keyturn_cli.facts import gather
 from keyturn_cli.following import follow
+from keyturn_cli.looking.wording import counted
 from keyturn_cli.progress import Watch
 from keyturn_cli.project import local_settings
 from keyturn_cli.putter import Put, Putter
@@ -49,7 +50,8 @@ def push(
 
       keyturn push log.jsonl.gz --key case --id case,n --type permit.activity --source /permits --time time
 
-    Without --region, --profile or --endpoint-url it goes to the running local engine.
+    Without --region, --profile or --endpoint-url it goes to the running local engine; if none is up, to where
+    AWS_REGION, AWS_PROFILE or AWS_ENDPOINT_URL point.
     """
     reader = Reader(key_field=key, wrapping=_wrapping(event_type, source, event_id, time))
     screen = Screen()
@@ -57,7 +59,8 @@ def push(
     options = AwsOptions(stack_name=stack_name, region=region, profile=profile, endpoint_url=endpoint_url)
     target = find_target(options, local_settings())
     puts = _send(reader, file, total, target, screen)
-    screen.line(f"Put {len(puts):,} events of {len({put.record.key for put in puts}):,} keys into {_name(target)}.")
+    keys = {put.record.key for put in puts}
+    screen.line(f"Put {counted(len(puts), 'event')} of {counted(len(keys), 'key')} into {_name(target)}.")
     if wait:
         _wait_and_check(target, puts, limit, screen)
 

@@ -113,7 +113,8 @@ def _outputs(session: boto3.Session, options: Mapping[str, Any], name: str, wher
     try:
         stack = session.client("cloudformation", **options).describe_stacks(StackName=name)["Stacks"][0]
     except (ClientError, BotoCoreError, IndexError, ValueError) as error:  # ValueError: an endpoint that is no address
-        raise NoTarget(f"stack {name!r} can't be read at {where}: {error}. {_what_to_do(error)}") from error
+        said = str(error).rstrip(".")
+        raise NoTarget(f"stack {name!r} can't be read at {where}: {said}. {_what_to_do(error)}") from error
     found = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
     camel = {field.name: "".join(part.capitalize() for part in field.name.split("_")) for field in fields(StackOutputs)}
     missing = [output for output in camel.values() if output not in found]

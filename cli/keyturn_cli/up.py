@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from keyturn_local.background import start_event_source
-from keyturn_local.engine import find_engine, start_engine
-from keyturn_local.errors import AlreadyUp
+from keyturn_local.engine import Engine, find_engine, start_engine
+from keyturn_local.errors import AlreadyUp, EngineFailed, LocalError
 from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import StackOutputs, build, deploy, stack_outputs
 from keyturn_local.state import EngineState, Noted
@@ -38,13 +38,22 @@ def bring_up(settings: LocalSettings, screen: Screen) -> StackOutputs:
     with screen.step(f"engine on port {settings.port}"):
         engine = start_engine(settings, detached=True)
     try:
-        outputs = _build_and_deploy(settings, screen)
+        outputs = _build_and_deploy(settings, screen, engine)
         _start_event_source(settings, outputs, screen)
         engine.keep()
-    except BaseException:
+    except BaseException as error:
+        ended = not engine.running
         engine.stop()
+        if ended and isinstance(error, LocalError):
+            raise _ended(settings) from error
         raise
     return outputs
+
+
+def _ended(settings: LocalSettings) -> EngineFailed:
+    return EngineFailed(
+        f"the engine ended meanwhile, by `make down` or by itself. Log: {settings.state_dir}/engine.log"
+    )
 
 
 def _deploy_again(settings: LocalSettings, running: EngineState, poller: Noted, screen: Screen) -> StackOutputs:
@@ -65,9 +74,11 @@ def _start_event_source(settings: LocalSettings, outputs: StackOutputs, screen: 
         start_event_source(settings, outputs.dispatcher_function_name)
 
 
-def _build_and_deploy(settings: LocalSettings, screen: Screen) -> StackOutputs:
+def _build_and_deploy(settings: LocalSettings, screen: Screen, engine: Engine | None = None) -> StackOutputs:
     with screen.step("sam build"):
         build(settings)
+    if engine is not None and not engine.running:
+        raise _ended(settings)  # another one may have its port by now
     with screen.step("sam deploy"):
         deploy(settings)
         return stack_outputs(settings)

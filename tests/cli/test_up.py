@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from keyturn_cli import up as module
 from keyturn_cli.up import up
-from keyturn_local.errors import AlreadyUp
+from keyturn_local.errors import AlreadyUp, EngineFailed, ToolFailed
 from keyturn_local.settings import LocalSettings
 from keyturn_local.state import EngineState, Noted
 
@@ -68,3 +68,24 @@ def test_another_stack_is_refused_beside_it(ground: Ground) -> None:
     with pytest.raises(AlreadyUp, match="stack 'other' is up, and nothing would read the stream of 'keyturn'"):
         up()
     assert ground.done == []
+
+
+@pytest.mark.parametrize("ends_at", ["build", "deploy", "event source"])
+def test_an_engine_that_was_stopped_meanwhile_is_told(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, ends_at: str
+) -> None:
+    """Not what a deploy to whoever has its port now makes of it; nothing is deployed there if that can be helped."""
+    engine = SimpleNamespace(running=True, stop=lambda: ground.done.append("stop"), keep=lambda: None)
+
+    def ends(*_: object) -> None:
+        ground.done.append(ends_at)
+        engine.running = False
+        if ends_at != "build":
+            raise ToolFailed("sam deploy failed (exit code 1): NoneType", ())
+
+    monkeypatch.setattr(module, "find_engine", lambda _: None)
+    monkeypatch.setattr(module, "start_engine", lambda *_, **__: engine)
+    monkeypatch.setattr(module, ends_at.replace("event source", "start_event_source"), ends)
+    with pytest.raises(EngineFailed, match="ended meanwhile, by `make down`"):
+        up()
+    assert ground.done == [*["build", "deploy", "event source"][: ground.done.index(ends_at) + 1], "stop"]
