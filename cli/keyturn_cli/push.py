@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from time import monotonic
 from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from keyturn_local.engine import find_running
+from keyturn_local.errors import HalfUp
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from keyturn_cli.errors import BadInput, CliError
@@ -120,12 +123,22 @@ def _told(put: int) -> str:
     )
 
 
+def _trouble(target: Target) -> str | None:
+    """Why nothing will become of what was put, if the local engine or its event source ended."""
+    if not target.is_local:
+        return None
+    try:
+        return None if find_running(local_settings()) else "the local engine ended"
+    except HalfUp as error:
+        return str(error)
+
+
 def _wait_and_check(target: Target, puts: list[Put], limit_s: int, screen: Screen) -> None:
     store = Store.of(target)
     watch = Watch(store, since_ms=puts[0].at_ms)
     watch.add(puts)
     began_s = monotonic()
-    follow(watch, screen, limit_s=limit_s, is_alive=lambda: None)
+    follow(watch, screen, limit_s=limit_s, is_alive=partial(_trouble, target))
     screen.done("all records through", monotonic() - began_s)
     history = gather(store, puts, is_whole=False, is_local=target.is_local).history
     checks = run_checks(history)

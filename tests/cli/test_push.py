@@ -18,8 +18,9 @@ from botocore.exceptions import EndpointConnectionError
 from keyturn_cli import push as module
 from keyturn_cli.errors import BadInput, CliError
 from keyturn_cli.push import push
+from keyturn_local.errors import HalfUp
 
-from tests.cli.fakes import Stream
+from tests.cli.fakes import StateTable, Stream
 
 
 def _lines(count: int) -> bytes:
@@ -32,7 +33,8 @@ def _lines(count: int) -> bytes:
 def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
     """The stream of the stack that the command finds."""
     found = Stream()
-    target = SimpleNamespace(client=lambda _: found, outputs=SimpleNamespace(stream_name="s"), where="here")
+    outputs = SimpleNamespace(stream_name="s")
+    target = SimpleNamespace(client=lambda _: found, outputs=outputs, where="here", is_local=True)
     monkeypatch.setattr(module, "find_target", lambda *_: target)
     return found
 
@@ -132,3 +134,21 @@ def test_an_interrupted_push_leaves_a_count(stream: Stream, tmp_path: Path, caps
         push(str(tmp_path / "orders.jsonl"))
     assert ended.value.code == 130
     assert "3 events are known to be in the stream" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stream")
+@pytest.mark.parametrize(("running", "said"), [(HalfUp("its event source died"), "source died"), (None, "ended")])
+def test_nobody_waits_for_an_engine_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: HalfUp | None, said: str
+) -> None:
+    """Nor for one that nothing reads the stream for: --wait would take its whole limit."""
+    (tmp_path / "orders.jsonl").write_bytes(_lines(2))
+
+    def find_running(_: object) -> None:
+        if running is not None:
+            raise running
+
+    monkeypatch.setattr(module, "find_running", find_running)
+    monkeypatch.setattr("keyturn_cli.push.Store.of", lambda _: StateTable())
+    with pytest.raises(CliError, match=rf"{said}.*2 of 2 records aren't done"):
+        push(str(tmp_path / "orders.jsonl"), wait=True)
