@@ -149,6 +149,15 @@ class TestPayloads:
         with pytest.raises(StoreError, match="fetching payload a/b: NoSuchKey"):
             store.get(PayloadReference("a/b", 1, "0"))
 
+    def test_one_that_is_gone_is_not_taken_for_a_missing_right(self, store: PayloadStore) -> None:
+        """Who may not list the bucket gets the same answer for both."""
+        gone = {"get_object": refused("AccessDenied", 403), "copy_object": refused("AccessDenied", 403)}
+        blind = PayloadStore(lambda service: Edited(store.client_of(service), **gone), "payloads")
+        with pytest.raises(StoreError, match=r"fetching payload a/b: AccessDenied: .*of an object that is gone, too"):
+            blind.get(PayloadReference("a/b", 1, "0"))
+        with pytest.raises(StoreError, match=r"renewing payload a/b: AccessDenied: .*of an object that is gone, too"):
+            blind.renew("a/b", NOW_MS)
+
     def test_a_large_rejected_record_is_kept_in_the_bucket(self, store: PayloadStore, table: Table) -> None:
         quarantine = Quarantine(table, store, 100, 8)
         raw = b"\xff" * 300_000

@@ -1,14 +1,34 @@
 """Claim checks: events too large to travel inline lie in the payload bucket, under a hashed prefix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from keyturn.adapters.failures import translated
+from botocore.exceptions import ClientError
+
+from keyturn.adapters.failures import code_of, translated
 from keyturn.core.log_entry import PayloadReference
 from keyturn.core.naming import key_hash
-from keyturn.errors import PayloadError
+from keyturn.errors import PayloadError, StoreError
+
+
+@contextmanager
+def _reading(operation: str) -> Iterator[None]:
+    """Translate errors of a call that reads an object.
+
+    One that is gone is refused as one that may not be read: who may not list a bucket isn't told (GetObject API
+    reference, "Permissions"), and no function may.
+    """
+    try:
+        with translated(operation):
+            yield
+    except StoreError as error:
+        cause = error.__cause__
+        if isinstance(cause, ClientError) and code_of(cause) == "AccessDenied":
+            raise StoreError(f"{error} (S3 says so of an object that is gone, too)") from cause
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +56,7 @@ class PayloadStore:
 
         S3 takes a copy onto itself only if something changes: the metadata says when it was renewed.
         """
-        with translated(f"renewing payload {name}"):
+        with _reading(f"renewing payload {name}"):
             self.client_of("s3").copy_object(
                 Bucket=self.bucket,
                 Key=name,
@@ -47,7 +67,7 @@ class PayloadStore:
 
     def get(self, reference: PayloadReference) -> bytes:
         """Fetch a payload; raises PayloadError when its content is not what was stored."""
-        with translated(f"fetching payload {reference.object}"):
+        with _reading(f"fetching payload {reference.object}"):
             content: bytes = self.client_of("s3").get_object(Bucket=self.bucket, Key=reference.object)["Body"].read()
         if sha256(content).hexdigest() != reference.sha256:
             raise PayloadError(f"payload {reference.object} is not what was stored: its SHA-256 differs from the log's")
