@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -300,6 +301,20 @@ def test_without_log_lines_the_table_tells_the_story(world: World) -> None:
     step = results([at(1)], began_ms=ARRIVED_MS + 900, ended_ms=ARRIVED_MS + 950)
     StepStore(world.table, DAY_S).store("k", step)
     assert "is LogLevel above INFO?" in world.story("order/1", "k").notes[0]
+
+
+def test_another_stack_whose_name_begins_like_this_ones_tells_no_part_of_the_story(world: World) -> None:
+    """It may have had the same event: "keyturn-" begins the log groups of "keyturn-production" too."""
+    other = copy(world)
+    other.stack_name = f"{world.stack_name}-production"
+    for name in ("dispatcher", "sequencer", "watchdog"):
+        world.logs.create_log_group(logGroupName=f"/aws/lambda/{other.stack_name}-{name}")
+        world.logs.create_log_stream(logGroupName=f"/aws/lambda/{other.stack_name}-{name}", logStreamName="s")
+    flow_id = world.put(1)
+    world.log("this stack's", flow_id=flow_id, key="k", position=at(1))
+    other.log("the other stack's", flow_id=flow_id, key="k", position=at(1))
+    told = [line.message for line in world.story("order/1", "k").lines]
+    assert told == ["this stack's"]
 
 
 def test_logs_that_cannot_be_read_are_no_error(world: World) -> None:

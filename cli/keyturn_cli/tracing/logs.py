@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -28,6 +28,16 @@ _OF_EVERY_LINE: Final = frozenset({"level", "location", "message", "timestamp", 
 }
 
 
+def _of_other_stacks(prefix: str, groups: Collection[str]) -> tuple[str, ...]:
+    """Tell how log groups begin that are of stacks whose name begins as this one's, as "keyturn-production" does.
+
+    Such a stack has all of the platform's functions.
+    """
+    ends = [f"-{function}" for function in ("dispatcher", "sequencer", "watchdog")]
+    begins = {name.removesuffix(ends[0]) for name in groups if name.endswith(ends[0])} - {prefix.removesuffix("-")}
+    return tuple(f"{begin}-" for begin in begins if all(begin + end in groups for end in ends))
+
+
 @dataclass
 class Logs:
     """The log groups of a stack's functions. What can't be read is told in `notes`, and is no error: the table
@@ -47,16 +57,17 @@ class Logs:
     @cached_property
     def groups(self) -> Mapping[str, int | None]:
         """The log groups, with the days that they keep lines; None for ever."""
-        pages = self.client.get_paginator("describe_log_groups").paginate(
-            logGroupNamePrefix=f"/aws/lambda/{self.stack_name}-"
-        )
+        prefix = f"/aws/lambda/{self.stack_name}-"
+        pages = self.client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix)
         try:
-            return {
+            found = {
                 group["logGroupName"]: group.get("retentionInDays") for page in pages for group in page["logGroups"]
             }
         except (ClientError, BotoCoreError) as error:
             self._note(f"some logs can't be read: {error}")
             return {}
+        others = _of_other_stacks(prefix, found)
+        return {name: days for name, days in found.items() if not name.startswith(others)}
 
     def keep_since_ms(self, now_ms: int) -> int:
         """Since when no group has dropped lines yet."""
