@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from keyturn.adapters import steps
+from keyturn.adapters.capacity import Capacity
 from keyturn.adapters.duplicates import Identified
 from keyturn.adapters.steps import StepStore
 from keyturn.core.event import identity_hash
@@ -308,6 +309,23 @@ class TestSlots:
         assert world.state("last").phase is Phase.RUNNING
         world.settle()
         assert world.state("last").phase is Phase.IDLE
+
+    @pytest.mark.parametrize("behind", [0, 1])
+    def test_a_run_ends_though_nobody_can_tell_how_many_are_in_flight(self, behind: int) -> None:
+        """That stands in one item, which all that end ask for: it may be throttled where nothing else is."""
+        world = World(max_in_flight_runs=1, slot_quantum_runs=1)
+        for key in ("k", "other", *["k"] * behind):
+            world.put(key)
+        world.deliver()
+        execution = only(world)
+        for step in STEPS:
+            world.step(execution, step)
+        with patch.object(Capacity, "load", side_effect=Throttled("reading an item of the state table")):
+            world.finish(execution)
+        assert execution.status == "SUCCEEDED"
+        assert world.state("k").phase is (Phase.RUNNING if behind else Phase.IDLE)
+        world.settle()
+        assert {state.phase for state in world.key_states().values()} == {Phase.IDLE}
 
     def test_many_keys_that_can_never_start_end_parked(self) -> None:
         """Each hands its slot to the next one, which can't start either: no invocation may follow that chain."""

@@ -10,6 +10,7 @@ from typing import Final
 from keyturn.adapters.index import DueIndex
 from keyturn.adapters.table import ItemExists, Table
 from keyturn.core.state import Queue
+from keyturn.errors import Throttled
 
 _PLACE: Final = ("capacity", "runs")
 _COUNT_EVERY_MS: Final = 1_000
@@ -93,8 +94,16 @@ class Capacity:
         return granted
 
     def may_keep(self, now_ms: int, *, has_had_its_turn: bool) -> bool:
-        """Whether a run that ends may be followed by its key's next one: a key that had its turn yields to others."""
-        return not has_had_its_turn or self._load_if_waiting(now_ms) is None
+        """Whether a run that ends may be followed by its key's next one: a key that had its turn yields to others.
+
+        It needn't where that can't be told: one busy item may not keep runs from ending.
+        """
+        if not has_had_its_turn:
+            return True
+        try:
+            return self._load_if_waiting(now_ms) is None
+        except Throttled:
+            return True
 
     def hand_on(self, now_ms: int) -> int:
         """Return how many waiting keys may start now that a slot was given up.

@@ -126,10 +126,10 @@ def hand_on(platform: Platform) -> None:
     What is wrong with those keys is none of the caller's business: its own run has ended well.
     """
     now_ms = platform.clock()
-    slots = platform.capacity.hand_on(now_ms)
-    if slots == 0:
-        return
     try:
+        slots = platform.capacity.hand_on(now_ms)
+        if slots == 0:
+            return
         for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
             slots -= _takes_slot(platform, entry.key)
             if slots == 0:
