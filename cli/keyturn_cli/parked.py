@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from keyturn.adapters.keys import KeyStore
+from keyturn.adapters.table import Table
 from keyturn_cli.completion import parked_keys
 from keyturn_cli.operator import operate
 from keyturn_cli.options import AsOutput, Output, Reason, Yes, checked_reason, confirm, on_stack, show, target_of
-from keyturn_cli.target import AwsOptions
+from keyturn_cli.target import AwsOptions, Target
 
 Key = Annotated[
     str, typer.Argument(help="The ordering key, as it was put into the stream.", autocompletion=parked_keys)
@@ -52,8 +54,16 @@ def skip(
     """
     told = checked_reason(reason)
     target = target_of(where)
+    seen_ms = _parked_at_ms(target, key)  # while this asks, somebody else may skip it, and what comes next may fail
     confirm(f"Give up the failed run of key {key!r} at {target.where}?", yes=yes)
-    _show(output, operate(target, "skip", told, key=key), "skipped its failed run")
+    _show(output, operate(target, "skip", told, key=key, parked_at_ms=seen_ms), "skipped its failed run")
+
+
+def _parked_at_ms(target: Target, key: str) -> int:
+    """Since when a key is parked; 0 if it isn't, which the stack says better."""
+    table = Table(target.client("dynamodb"), target.outputs.state_table_name)
+    parked = KeyStore(table, index_buckets=1, index_rounding_ms=1).load(key).parked
+    return parked.at_ms if parked is not None else 0
 
 
 def _show(output: Output, done: Mapping[str, Any], what: str) -> None:

@@ -66,6 +66,23 @@ class TestParkedKeys:
         assert set(steps_of(world, second)) == set(STEPS)
         assert (world.state("k").phase, world.state("k").finished) == (Phase.IDLE, 2)
 
+    def test_of_two_people_who_skip_what_they_saw_one_skips(self) -> None:
+        """The key may have failed at its next event by then, which neither of them has seen."""
+        world = OperatedWorld()
+        first = world.put("k", payment="permanent")
+        world.put("k", payment="permanent")
+        world.settle()
+        parked = world.state("k").parked
+        assert parked is not None
+        world.operate("skip", "k", parked_at_ms=parked.at_ms)
+        world.settle()
+        assert world.state("k").phase is Phase.PARKED
+        assert "parked anew" in world.operate("skip", "k", parked_at_ms=parked.at_ms)["refused"]
+        assert [letter["position"] for letter in world.items("deadletter#")] == [first]
+        world.operate("skip", "k")
+        world.settle()
+        assert world.state("k").phase is Phase.IDLE
+
     @pytest.mark.parametrize("command", ["resume", "skip"])
     def test_no_run_begins_while_a_worker_of_the_failed_one_may_act(self, command: str) -> None:
         world = OperatedWorld()

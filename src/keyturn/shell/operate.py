@@ -52,11 +52,17 @@ def resume(platform: Platform, key: str, operator: Operator, *, is_fresh: bool) 
     return operate(platform, key, command_for)
 
 
-def skip(platform: Platform, key: str, operator: Operator) -> Applied:
-    """Dead-letter what a parked key failed at, and let it go on. Raises CannotOperate when it isn't parked."""
+def skip(platform: Platform, key: str, operator: Operator, *, parked_at_ms: int = 0) -> Applied:
+    """Dead-letter what a parked key failed at, and let it go on. Raises CannotOperate when it isn't parked.
+
+    `parked_at_ms` says since when it was parked when the caller looked, 0 if nobody did: one that was parked anew has
+    failed at something else, which nobody gave up.
+    """
 
     def command_for(change: Change, state: KeyState) -> ask.Command:
         _refuse_not_parked(change, state)
+        if state.parked is not None and parked_at_ms not in {0, state.parked.at_ms}:
+            raise CannotOperate(f"key {key!r} was parked anew since you looked, at something else: look again")
         failed = state.run.slice if state.run is not None else _head(change, state)
         following = change.next_after(state, failed, lambda: False) if failed is not None else None
         return ask.Skip(operator, failed, following)

@@ -66,7 +66,9 @@ HANDLERS: Final[Mapping[str, _Handler]] = {
     "resume": lambda platform, request, operator: told(
         resume(platform, asked.key(request), operator, is_fresh=bool(request.get("is_fresh")))
     ),
-    "skip": lambda platform, request, operator: told(skip(platform, asked.key(request), operator)),
+    "skip": lambda platform, request, operator: told(
+        skip(platform, asked.key(request), operator, parked_at_ms=asked.whole(request, "parked_at_ms"))
+    ),
     "quarantine-redrive": redrive_quarantined,
     "deadletter-redrive": redrive_given_up,
     "discard": discard_items,
