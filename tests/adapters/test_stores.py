@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from keyturn.adapters.capacity import Capacity, Load
+from keyturn.adapters.capacity import Capacity, Load, somebody_waits_ms
 from keyturn.adapters.duplicates import DuplicateIndex, Identified
 from keyturn.adapters.executions import Executions
 from keyturn.adapters.index import DueIndex
@@ -295,6 +295,31 @@ class TestCapacity:
         assert watched.client.calls.count("get_item") == 1
         capacity.hand_on(NOW_MS + believed_ms)
         assert watched.client.calls.count("get_item") == 2
+
+    @pytest.mark.parametrize(("running", "believed_ms"), [(3, 0), (1_000, 250), (3_000, 750)])
+    def test_that_keys_wait_is_believed_for_longer_the_more_runs_end(
+        self, table: Table, running: int, believed_ms: int
+    ) -> None:
+        """With a few runs in flight each that ends asks, with thousands the item couldn't be asked by each."""
+        self.fill(table, waiting=1)
+        self.capacity(table).load(NOW_MS)
+        table.update(("capacity", "runs"), "SET running = :running", None, {"running": running}, returns_item=False)
+        watched = edited(table)
+        capacity = self.capacity(watched, running)
+        for after_ms in (0, max(0, believed_ms - 1), believed_ms):
+            assert capacity.hand_on(NOW_MS + after_ms) == 1
+        assert watched.client.calls.count("get_item") == (2 if believed_ms else 3)
+        assert somebody_waits_ms(90_000) == 1_000, "as old as the count itself"
+
+    def test_a_figure_that_was_changed_is_not_believed(self, table: Table) -> None:
+        """Else each run that ends in this process would hand a lost slot on again, or try to."""
+        self.fill(table, waiting=2)
+        self.capacity(table).load(NOW_MS)
+        table.update(("capacity", "runs"), "SET running = :running", None, {"running": 999}, returns_item=False)
+        capacity = self.capacity(table, 1_000)
+        assert [capacity.hand_on(NOW_MS) for _ in range(3)] == [2, 1, 1]
+        table.update(("capacity", "runs"), "SET running = :running", None, {"running": 1_002}, returns_item=False)
+        assert [capacity.hand_on(NOW_MS + 250) for _ in range(3)] == [0, 0, 1]
 
     def test_a_throttle_is_told_as_one(self, table: Table) -> None:
         with pytest.raises(Throttled):

@@ -22,11 +22,19 @@ _NOBODY_WAITS_MS_A_RUN: Final = 0.1
 _NOBODY_WAITS_MS_MAX: Final = 5_000
 """The same by the runs in flight, where they are many: each ends in one of thousands of processes, and all of these ask
 for one item, whose partition takes 3,000 reads a second (DynamoDB Developer Guide, "Burst and adaptive capacity")."""
+_SOMEBODY_WAITS_MS_A_RUN: Final = 0.25
+_SOMEBODY_WAITS_MS_MAX: Final = 1_000
+"""How long it is believed that keys wait. Where none does any more, each run that ends looks for one in vain."""
 
 
 def nobody_waits_ms(running: float) -> float:
     """How long a process believes that no key waits, with so many runs in flight."""
     return max(_NOBODY_WAITS_MS, min(_NOBODY_WAITS_MS_MAX, running * _NOBODY_WAITS_MS_A_RUN))
+
+
+def somebody_waits_ms(running: float) -> float:
+    """How long a process believes that keys wait, with so many runs in flight; not at all with a few."""
+    return min(_SOMEBODY_WAITS_MS_MAX, running * _SOMEBODY_WAITS_MS_A_RUN // 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,11 @@ class Load:
     waiting: int
     """Counted up to one more than there are slots: no more can be started, and a long queue would cost its length."""
 
+    @property
+    def believed_ms(self) -> float:
+        """How long a process goes by these figures without asking again."""
+        return somebody_waits_ms(self.running) if self.waiting else nobody_waits_ms(self.running)
+
 
 @dataclass(slots=True)
 class Capacity:
@@ -45,22 +58,21 @@ class Capacity:
     table: Table
     index: DueIndex
     max_in_flight_runs: int
-    _nobody_waited_at_ms: int = 0
-    _nobody_waits_ms: float = _NOBODY_WAITS_MS
+    _known: Load | None = None
+    _known_at_ms: int = 0
 
     def load(self, now_ms: int) -> Load:
         """Return the stored figures; counts anew when they are older than a second."""
         found = self._load(now_ms)
-        self._nobody_waited_at_ms = 0 if found.waiting else now_ms
-        self._nobody_waits_ms = nobody_waits_ms(found.running)
+        self._known, self._known_at_ms = found, now_ms
         return found
 
     def _load_if_waiting(self, now_ms: int) -> Load | None:
-        """Return the stored figures if keys wait for a slot."""
-        if 0 <= now_ms - self._nobody_waited_at_ms < self._nobody_waits_ms:
-            return None
-        found = self.load(now_ms)
-        return found if found.waiting else None
+        """Return the figures if keys wait for a slot: those that are known while they may be believed."""
+        known = self._known
+        if known is None or not 0 <= now_ms - self._known_at_ms < known.believed_ms:
+            known = self.load(now_ms)
+        return known if known.waiting else None
 
     def _load(self, now_ms: int) -> Load:
         item = self.table.get(*_PLACE) or {}
@@ -90,7 +102,7 @@ class Capacity:
         if granted == 0:
             self._update("ADD waiting :waiting", None, waiting=wanted)
         if granted < wanted:
-            self._nobody_waited_at_ms = 0
+            self._known = None
         return granted
 
     def may_keep(self, now_ms: int, *, has_had_its_turn: bool) -> bool:
@@ -115,9 +127,12 @@ class Capacity:
         if load is None or (load.running > self.max_in_flight_runs and self._drop_one()):
             return 0
         has_lost_one = load.running < self.max_in_flight_runs and load.waiting > 1
+        if has_lost_one:
+            self._known = None
         return 1 + (1 if has_lost_one and self._add(1, 0) else 0)
 
     def _drop_one(self) -> bool:
+        self._known = None
         return self._update("ADD running :less", "running > :most", less=-1, most=self.max_in_flight_runs)
 
     def _add(self, granted: int, left: int) -> bool:
