@@ -99,6 +99,10 @@ def too_many_attempts(definition: Definition) -> None:
     worker(definition)["Retry"][0]["MaxAttempts"] = 9
 
 
+def throttled_sequencer_is_given_up(definition: Definition) -> None:
+    del definition["States"]["Sequence"]["Retry"][0]
+
+
 def worker_whatever_the_release(definition: Definition) -> None:
     worker(definition)["Parameters"]["FunctionName"] = "${InventoryFunctionArn}"
     del worker(definition)["Parameters"]["FunctionName.$"]
@@ -168,6 +172,7 @@ def long_state_name(definition: Definition) -> None:
         (no_jitter, "retry of StepFailed, Runtime.HandlerError: has no jitter."),
         (no_longest_delay, "lacks MaxDelaySeconds."),
         (too_many_attempts, "has 9 attempts."),
+        (throttled_sequencer_is_given_up, 'state "Sequence": calls a throttled sequencer 0 times more.'),
         (worker_whatever_the_release, "calls ${InventoryFunctionArn} whatever the run's release is."),
         (branch_without_catch, 'state "Work > Inventory": does not catch States.ALL by itself.'),
         (branch_without_data_limit, "does not catch States.DataLimitExceeded by itself."),

@@ -16,13 +16,15 @@ from tools.lint_statemachines.definition import (
     places,
     takes_release,
 )
+from tools.lint_statemachines.durations import THROTTLED
 from tools.lint_statemachines.problem import Problem
 
-RETRYABLE: Final = frozenset({"StepFailed", "Runtime.HandlerError", "Lambda.TooManyRequestsException"})
+RETRYABLE: Final = frozenset({"StepFailed", "Runtime.HandlerError", THROTTLED})
 """Errors after which the Lambda has surely ended or never ran. After any other (States.Timeout, Lambda.Unknown,
 Lambda.SdkClientException ...) it may still be at work, and a retry would run beside it."""
 
 MAX_ATTEMPTS: Final = 5
+_THROTTLED_ATTEMPTS_MIN: Final = 3
 STATE_NAME_CHARACTERS_MAX: Final = 80
 """Source: AWS Step Functions Developer Guide, "Service quotas"."""
 
@@ -80,6 +82,21 @@ def retries_are_bounded_and_jittered(file: str, definition: Scope) -> Iterator[P
                     f"has {retrier['MaxAttempts']} attempts",
                     f"Allow at most {MAX_ATTEMPTS}; minutes are for the run's next attempt",
                 )
+
+
+def a_throttled_sequencer_is_called_again(file: str, definition: Scope) -> Iterator[Problem]:
+    """A run that it doesn't end waits for its deadline, and at a small concurrency two calls in a row are refused."""
+    for place in places(definition):
+        if not is_sequencer(place.state):
+            continue
+        retriers = place.state.get("Retry", ())
+        granted = next((one.get("MaxAttempts", 0) for one in retriers if THROTTLED in one["ErrorEquals"]), 0)
+        if granted < _THROTTLED_ATTEMPTS_MIN:
+            yield Problem(
+                f"{file}, {place}",
+                f"calls a throttled sequencer {granted} times more",
+                f"Retry {THROTTLED} by itself, {_THROTTLED_ATTEMPTS_MIN} times at least: see order.asl.json",
+            )
 
 
 def workers_take_the_runs_release(file: str, definition: Scope) -> Iterator[Problem]:
@@ -227,6 +244,7 @@ RULES: Final[Sequence[Rule]] = (
     every_task_has_a_timeout,
     only_safe_errors_are_retried,
     retries_are_bounded_and_jittered,
+    a_throttled_sequencer_is_called_again,
     workers_take_the_runs_release,
     branches_catch_their_own_errors,
     catches_keep_the_input,
