@@ -12,6 +12,7 @@ import runpy
 import site
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any, Final, TextIO, cast
 
 _PRELOADED: Final = ("boto3.session", "concurrent.futures.thread", "logging.handlers")
 _OWN: Final = ("boto3", "botocore")
+_FOLDER_BYTES_MAX: Final = 107 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")
+"""A Unix socket's path has 107 bytes at most (unix(7)); multiprocessing puts the one of its fork server there."""
 _LAYERS: Final = "_LAMBDA_LAYERS_DIRS"
 """MiniStack's variable: folders of the unpacked layers."""
 
@@ -73,8 +76,8 @@ class ForkedProcess:
 
 
 def fork_functions(module: Any) -> None:
-    """Have a module of MiniStack's start its Python processes as forks, on Linux."""
-    if sys.platform != "linux":
+    """Have a module of MiniStack's start its Python processes as forks, on Linux and where their socket has room."""
+    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > _FOLDER_BYTES_MAX:
         return
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOADED))
 

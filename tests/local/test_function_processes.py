@@ -193,3 +193,13 @@ def test_other_commands_run_as_they_are() -> None:
     fork_functions(module)
     done = module.subprocess.Popen(["echo", "said"], cwd="/", env={}, stdout=module.subprocess.PIPE, text=True)
     assert done.communicate()[0] == "said\n"
+
+
+def test_in_a_deep_folder_there_are_no_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their socket's path would be too long, so every function would fail. A container's /dev/shm is small."""
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    module: Any = SimpleNamespace(subprocess=subprocess)
+    fork_functions(module)
+    assert module.subprocess is subprocess
