@@ -28,7 +28,7 @@ from keyturn_cli.target import AwsOptions, Target, find_target
 
 
 def push(
-    file: Annotated[str, typer.Argument(help="JSON lines, .gz too; - reads standard input.")],
+    file: Annotated[str, typer.Argument(help="JSON lines, gzip too; - reads standard input.")],
     key: Annotated[str, typer.Option(help="Dotted field that holds the ordering key.")] = SUBJECT,
     event_type: Annotated[str | None, typer.Option("--type", help="Wrap: the events' type.")] = None,
     source: Annotated[str | None, typer.Option(help="Wrap: the events' source.")] = None,
@@ -52,6 +52,8 @@ def push(
       keyturn push orders.jsonl --wait
 
       keyturn push log.jsonl.gz --key case --id case,n --type permit.activity --source /permits --time time
+
+    gzip is known by its content. From a pipe, events go once 10,000 of them or all were read.
 
     Without --region, --profile or --endpoint-url it goes to the running local engine; if none is up, to where
     AWS_REGION, AWS_PROFILE or AWS_ENDPOINT_URL point.

@@ -22,7 +22,7 @@ def require_free(port: int) -> None:
     holder = _holder(port)
     raise PortTaken(
         f"port {port} is taken by {holder or 'another program'}."
-        f" Stop it, or use another port: KEYTURN_PORT={port + 1} make demo"
+        f" Stop it, or use another port: KEYTURN_PORT={port + 1} before the command"
     )
 
 
