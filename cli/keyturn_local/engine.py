@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
@@ -267,7 +267,8 @@ def _alone(settings: LocalSettings) -> Iterator[None]:
     """Have one command at a time start or end what the note tells of; another one waits, START_LIMIT_S at most."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with (settings.state_dir / "engine.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given up when the file is closed, by the kernel if need be
+        with suppress(OSError):  # a file system without locks: two starts at once aren't told apart there
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given up when the file is closed, by the kernel if need be
         yield
 
 
