@@ -16,10 +16,7 @@ _POLLER_GRACE_S = 2.0
 
 
 def start_event_source(settings: LocalSettings, function_name: str) -> int:
-    """Start it, wait until it reads, note it down for `keyturn down`; its process id. Raises MappingError.
-
-    It reads the mapping once: a deploy that changes it takes `keyturn down` and `keyturn up`.
-    """
+    """Start it, wait until it reads, note it down for `keyturn down`; its process id. Raises MappingError."""
     log = settings.state_dir / "poller.log"
     with log.open("ab") as sink:
         started = subprocess.Popen(  # noqa: S603  our own module

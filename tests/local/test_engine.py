@@ -281,6 +281,22 @@ def test_the_event_source_in_the_background_delivers_and_ends_with_its_engine(se
     until(lambda: process(pid) is None, what="the end of the event source")
 
 
+def test_the_event_source_follows_its_mapping(settings: LocalSettings) -> None:
+    """A second `keyturn up` may have changed it; the event source goes on where it was."""
+    with start_engine(settings):
+        deploy_mapping(settings)
+        start_event_source(settings, "taker")
+        kinesis, functions = client(settings, "kinesis"), client(settings, "lambda")
+        kinesis.put_record(StreamName="orders", PartitionKey="a", Data=b"x")
+        until(lambda: finished_records(settings) == 1)
+        (mapping,) = functions.list_event_source_mappings(FunctionName="taker")["EventSourceMappings"]
+        functions.update_event_source_mapping(UUID=mapping["UUID"], BatchSize=7)
+        log = settings.state_dir / "poller.log"
+        until(lambda: "the mapping was changed" in log.read_text() and "batch_size=7" in log.read_text())
+        last = kinesis.put_record(StreamName="orders", PartitionKey="a", Data=b"y")["SequenceNumber"]
+        until(lambda: {"sequence_number": last, "inclusive": False} in resume_points(settings))
+
+
 def test_an_event_source_without_a_mapping_says_so(settings: LocalSettings) -> None:
     """One line, and no process left."""
     with start_engine(settings):
@@ -297,9 +313,14 @@ def deploy_mapping(settings: LocalSettings) -> None:
 
 def finished_records(settings: LocalSettings) -> int:
     """How many shards have a checkpoint behind a record."""
+    return sum(not point["inclusive"] for point in resume_points(settings))
+
+
+def resume_points(settings: LocalSettings) -> list[dict[str, object]]:
+    """The checkpoints of shards that were read."""
     files: list[Path] = list(settings.state_dir.glob("checkpoints-*.json"))
     shards = [shard for file in files for shard in json.loads(file.read_text())["shards"].values()]
-    return sum(1 for shard in shards if shard["resume"] and not shard["resume"]["inclusive"])
+    return [shard["resume"] for shard in shards if shard["resume"]]
 
 
 def test_what_the_machine_lacks_is_said_in_one_line(tmp_path: Path) -> None:
