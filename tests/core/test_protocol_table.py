@@ -304,6 +304,15 @@ class TestFinish:
         assert done.state.run is not None
         assert done.state.run.attempt == 1
 
+    def test_a_retry_waits_for_a_slot_since_its_event_came_unless_it_used_no_attempt_up(self) -> None:
+        """What is tried for as long as it takes would stand before all others for as long."""
+        late = ask.Ending(ask.Outcome.OUT_OF_TIME, clean=True)
+        for ending, since_ms in ((make.FAILED, following(1).slice.arrived_at_ms), (late, NOW_MS)):
+            waiting = make.after(make.bound(), finish(ending))
+            asked = ask.Claim(replace(following(1), has_slot=False))
+            queued = decide(waiting, asked, waiting.not_before_ms).state
+            assert (queued.waits_for, queued.waiting_since_ms) == (WaitsFor.SLOT, since_ms)
+
     def test_the_last_attempt_parks(self) -> None:
         waiting = make.after(make.bound(2), finish(make.FAILED))
         again = make.after(waiting, ask.Claim(following(1)), waiting.not_before_ms)

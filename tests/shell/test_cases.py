@@ -40,6 +40,12 @@ def only(world: World, key: str = "k") -> Any:
     return execution
 
 
+def never_ran(execution: Any, step: str) -> dict[str, Any]:
+    """Return what a branch tells whose worker Lambda throttled at each try."""
+    error = {"Error": "Lambda.TooManyRequestsException", "Cause": "Rate Exceeded."}
+    return {"step": step, "execution_id": execution.execution_id, "error": error}
+
+
 def put_batch(world: World) -> list[Position]:
     """Put three events of a batch, of which the last one's first step fails until the world is repaired."""
     return [Position(world.put("k", "batch", inventory=wanted)) for wanted in ("", "", "fail")]
@@ -310,6 +316,27 @@ class TestSlots:
         world.settle()
         assert world.state("last").phase is Phase.IDLE
 
+    def test_keys_whose_workers_never_begin_keep_no_slot_from_others(self) -> None:
+        """They are tried again for as long as it takes: not before those that came later each time."""
+        world = World(max_in_flight_runs=1)
+        for key in (*(f"sick-{number}" for number in range(20)), "well"):
+            world.put(key)
+        world.deliver()
+        turns: list[str] = []
+        while "well" not in turns and len(turns) < 80:
+            (execution,) = world.live()
+            turns.append(execution.key)
+            world.now_ms += 5_000
+            for message in [one for one in world.messages if one.due_ms <= world.now_ms]:
+                world.wake(message)
+            execution.answers = {step: never_ran(execution, step) for step in STEPS}
+            world.finish(execution)
+            if not world.live():
+                world.now_ms += 5_000
+                world.watch()
+        assert turns[-1] == "well"
+        assert len(turns) <= 20 + 1 + 2 * 4, "each has had its turn, and four of a bucket are offered a slot at random"
+
     @pytest.mark.parametrize("behind", [0, 1])
     def test_a_run_ends_though_nobody_can_tell_how_many_are_in_flight(self, behind: int) -> None:
         """That stands in one item, which all that end ask for: it may be throttled where nothing else is."""
@@ -381,9 +408,7 @@ class TestExecutions:
         for _ in range(3 * int(ROUTE["max_attempts"])):
             execution = only(world)
             if what == "workers":
-                error = {"Error": "Lambda.TooManyRequestsException", "Cause": "Rate Exceeded."}
-                id_ = {"execution_id": execution.execution_id, "error": error}
-                execution.answers = {step: {"step": step, **id_} for step in STEPS}
+                execution.answers = {step: never_ran(execution, step) for step in STEPS}
             else:
                 throttle = patch.object(StepStore, "load", side_effect=Throttled("reading the state table"))
                 with throttle:

@@ -197,6 +197,7 @@ def _encode_run(run: Run) -> dict[str, Any]:
         "generation": run.generation or None,
         "heartbeat_at_ms": run.heartbeat_at_ms or None,
         "worker_timeout_s": run.worker_timeout_s or None,
+        "excused_at_ms": run.excused_at_ms or None,
     }
 
 
@@ -220,6 +221,7 @@ def _decode_run(item: Item) -> Run:
         generation=item.get("generation", 0),
         heartbeat_at_ms=item.get("heartbeat_at_ms", 0),
         worker_timeout_s=item.get("worker_timeout_s", 0),
+        excused_at_ms=item.get("excused_at_ms", 0),
     )
 
 

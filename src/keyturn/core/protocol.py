@@ -467,6 +467,7 @@ def _retry(state: KeyState, run: Run, route: Route, now_ms: int, *, is_counted: 
             attempt=run.attempt + 1 if is_counted else run.attempt,
             execution_id=None,
             heartbeat_at_ms=0,
+            excused_at_ms=0 if is_counted else now_ms,
         ),
     )
     return _wait_for_release(again, None, now_ms) if state.hold is not None else _wait_for_time(again, now_ms)
@@ -640,8 +641,7 @@ def _wait_for_time(state: KeyState, now_ms: int) -> Transition:
 
 
 def _wait_for_slot(state: KeyState, now_ms: int) -> Transition:
-    # A retry waits since its event came, not since it failed: at the end of a long queue it would come minutes late.
-    since_ms = state.run.slice.arrived_at_ms if state.run else now_ms
+    since_ms = state.run.waits_since_ms if state.run else now_ms
     waiting = replace(
         state, phase=Phase.WAITING, waits_for=WaitsFor.SLOT, held_route="", waiting_since_ms=since_ms, turn=0
     )

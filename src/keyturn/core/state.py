@@ -71,6 +71,17 @@ class Run:
     worker_timeout_s: int = 0
     """How long a worker of this attempt may take at most, by what was deployed or released when it was claimed: a
     deploy may have made that shorter since."""
+    excused_at_ms: int = 0
+    """When an attempt ended that used none up, if the last one did."""
+
+    @property
+    def waits_since_ms(self) -> int:
+        """Since when it waits for a slot, as others that wait for one see it.
+
+        Since its event came, not since it failed: at the end of a long queue a retry would come minutes late. But what
+        is tried for as long as it takes would stand before all others for as long.
+        """
+        return max(self.slice.arrived_at_ms, self.excused_at_ms)
 
     @property
     def machine(self) -> str:
