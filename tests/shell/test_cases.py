@@ -437,6 +437,31 @@ class TestExecutions:
         assert run is not None
         assert run.attempt == 2
 
+    @pytest.mark.parametrize("wanted", ["", "fail once"])
+    def test_a_sequencer_that_meets_another_write_of_its_key_waits_for_it(self, wanted: str) -> None:
+        """A dispatcher admits an event, or a person holds the key, in the very milliseconds: no reason to fail."""
+        world = World()
+        world.put("k", payment=wanted)
+        world.deliver()
+        execution = only(world)
+        execution.answers = {step: world.work(execution, step) for step in STEPS}
+        call = "transact_write_items" if wanted else "put_item"
+        refusal = throttled(call, "TransactionCanceledException" if wanted else "TransactionConflictException")
+        if wanted:
+            reasons: Any = {"CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}]}
+            refusal.response.update(reasons)
+        refusals, make = [refusal, refusal], getattr(world.dynamodb, call)
+
+        def meeting(**arguments: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return make(**arguments)
+
+        with patch.object(world.dynamodb, call, meeting):
+            world.finish(execution)
+        assert (execution.sequenced, execution.status, refusals) == (1, "SUCCEEDED", [])
+        assert world.state("k").phase is (Phase.WAITING if wanted else Phase.IDLE)
+
     def test_a_zombie_begins_nothing_once_its_attempt_was_given_up(self) -> None:
         world = World()
         world.put("k")

@@ -242,12 +242,12 @@ class TestHeartbeats:
 
     @pytest.mark.parametrize("call", ["get_item", "put_item"])
     def test_a_heartbeat_that_cant_be_written_stops_no_step(self, call: str) -> None:
-        """A throttled table, or an operator's hold in the same moment, is no reason to do half of a step again."""
+        """A throttled table is no reason to do half of a step again."""
         world = World()
         execution = started(world)
         world.step(execution, "payment")
         before = run_of(world)
-        refusals = iter([throttled(call, "TransactionConflictException")])
+        refusals = iter([throttled(call, "ProvisionedThroughputExceededException")])
         make = getattr(world.dynamodb, call)
 
         def refusing(**arguments: Any) -> Any:

@@ -47,6 +47,16 @@ def is_passing(error: ClientError) -> bool:
     return is_passing_cancellation or code_of(error) in _PASSING_ERRORS or status >= _SERVER_ERROR_STATUS
 
 
+def has_met_a_transaction(error: ClientError) -> bool:
+    """Whether a write was refused since a transaction was at one of its items, or it is one and another write was.
+
+    Neither did anything (TransactWriteItems API reference), and the SDK sends neither again.
+    """
+    reasons: Any = error.response.get("CancellationReasons") or []
+    codes = {reason.get("Code") for reason in reasons} - {"None"}
+    return code_of(error) == "TransactionConflictException" or codes == {"TransactionConflict"}
+
+
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
     """Raise Throttled for what may pass, StoreError for the rest; `operation` names the call for the reader."""

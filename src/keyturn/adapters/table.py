@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from keyturn.adapters.failures import code_of, translated
+from keyturn.adapters.failures import code_of, has_met_a_transaction, translated
 from keyturn.adapters.process import THIS, Process
 from keyturn.errors import Throttled, Unreadable
 from keyturn.limits import BATCH_GET_ITEMS_MAX, BATCH_WRITE_ITEMS_MAX
@@ -21,6 +21,10 @@ ItemKey = tuple[str, str]
 
 _ROUNDS_MAX: Final = 8
 """Times that the unprocessed rest of a batch is sent again, waiting 50 ms, 100 ms, ... with full jitter between."""
+
+
+_MEETINGS_MAX: Final = 4
+"""Times that a write is tried which meets a transaction on the same item: that is over in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +163,7 @@ class Table:
             put["ExpressionAttributeValues"] = encode_values(values)
         try:
             with translated("writing an item of the state table"):
-                if together:
-                    self._transact(put, together)
-                else:
-                    self._put(put)
+                self._patiently(lambda: self._transact(put, together) if together else self._put(put))
         except ItemExists as occupied:
             # The SDK sends a write again when its answer was lost: then our own item stands in the way. Somebody else
             # may have written the very same item, as whoever decides twice does, but not what goes together with it.
@@ -172,6 +173,17 @@ class Table:
 
     def _stands(self, item: Item) -> bool:
         return self.get(item["pk"], item["sk"]) == _without_none(item)
+
+    def _patiently(self, write: Callable[[], None]) -> None:
+        """Write; again, a little later, while somebody else's transaction is at one of the items."""
+        for meeting in range(1, _MEETINGS_MAX):
+            try:
+                return write()
+            except ClientError as error:
+                if not has_met_a_transaction(error):
+                    raise
+                self.process.rest(0.02 * 2**meeting)
+        return write()
 
     def _put(self, put: Mapping[str, Any]) -> None:
         with _conditional():
