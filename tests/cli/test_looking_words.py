@@ -296,7 +296,7 @@ def test_a_replay_under_way_is_told_with_who_asked_since_when_and_how_far_it_is(
     ("changes", "said", "how"),
     [
         ({"parked": 2, "parked_keys": (make.parked(),)}, "2 keys are parked", "keyturn key k"),
-        ({"watchdog": None}, "the watchdog has never made a pass", "keyturn doctor"),
+        ({"watchdog": None}, "the watchdog has made no pass yet: it should within two minutes", "keyturn doctor"),
         ({"watchdog": WatchdogPass(NOW_MS - 200_000, 0, 0, 0)}, "made no pass for 3 min 20 s", "keyturn doctor"),
         ({"quarantined": 1}, "1 record in quarantine", "keyturn quarantine list"),
         ({"dead_letters": 3}, "3 dead letters open", "keyturn deadletter list"),

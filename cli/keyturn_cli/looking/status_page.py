@@ -58,9 +58,12 @@ def _needs_on_controls(overview: Overview) -> Iterator[Advice]:
 
 def _needs_on_platform(overview: Overview) -> Iterator[Advice]:
     last = overview.watchdog
-    if last is None or overview.now_ms - last.at_ms > WATCHDOG_LATE_MS:
-        missed = f"made no pass for {lasting(overview.now_ms - last.at_ms)}" if last else "never made a pass"
-        yield Advice(f"the watchdog has {missed}: nothing mends what gets stuck", "keyturn doctor")
+    if last is None:
+        what = "the watchdog has made no pass yet: it should within two minutes of the deploy, to mend what gets stuck"
+        yield Advice(what, "keyturn doctor")
+    elif overview.now_ms - last.at_ms > WATCHDOG_LATE_MS:
+        missed = lasting(overview.now_ms - last.at_ms)
+        yield Advice(f"the watchdog has made no pass for {missed}: nothing mends what gets stuck", "keyturn doctor")
     if overview.lag_s is not None and overview.lag_s > LAG_LATE_S:
         yield Advice("the dispatcher is behind the stream: see docs/operations.md, stream-behind", "keyturn doctor")
 
