@@ -8,12 +8,13 @@ outputs = stack_outputs(settings)           # names of the deployed resources
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import ClientError, EndpointConnectionError
 
@@ -26,6 +27,7 @@ from keyturn_local.settings import LocalSettings, engine_environment
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
 
+_TELLS_NOTHING: Final = re.compile(r"\[\*\]|.*SAM CLI update available|make(\[\d+\])?: \*\*\*")
 _USABLE = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "IMPORT_COMPLETE"}
 
 
@@ -119,7 +121,10 @@ def _run_sam(settings: LocalSettings, verb: str, arguments: Iterable[str]) -> No
 
 
 def _telling(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """The lines that say what went wrong: from the first error on, at most twelve, without sam's own advertising."""
-    said = [line for line in lines if "SAM CLI update available" not in line and not line.startswith("[*]")]
+    """The lines that say what went wrong: from the first error on, at most twelve.
+
+    Without sam's own advertising, and without what make says last of all: only that something failed.
+    """
+    said = [line for line in lines if not _TELLS_NOTHING.match(line)]
     first = next((at for at, line in enumerate(said) if "error" in line.lower() or "fail" in line.lower()), 0)
     return tuple(said[first:][-12:])

@@ -37,6 +37,13 @@ Resources:
 Outputs:
 """
 
+MADE = """
+  Made:
+    Type: AWS::Serverless::Function
+    Metadata: {BuildMethod: makefile}
+    Properties: {CodeUri: made, Runtime: python3.13, Handler: app.handler}
+"""
+
 CONFIG = """
 version = 0.1
 [local.deploy.parameters]
@@ -88,6 +95,15 @@ def test_a_stack_of_another_template_names_the_missing_outputs(settings: LocalSe
         deploy(settings)
         with pytest.raises(OutputMissing, match="StreamName, StateTableName"):
             stack_outputs(settings)
+
+
+def test_a_build_of_makes_that_fails_says_why(settings: LocalSettings) -> None:
+    """In the error itself, which make's last line, that there was one, isn't."""
+    write_project(settings.root, OUTPUTS, more=MADE)
+    (settings.root / "made").mkdir()
+    (settings.root / "made" / "Makefile").write_text("build-Made:\n\t@echo no index can be reached >&2; exit 2\n")
+    with pytest.raises(ToolFailed, match=r"sam build failed \(exit code 1\): .*no index can be reached\. Log"):
+        build(settings)
 
 
 def test_a_build_that_fails_shows_what_sam_said(settings: LocalSettings) -> None:
