@@ -319,6 +319,19 @@ class TestClocks:
         assert let_time_pass(world, PASS_MS) >= QUIET_MS
         ends_well(world)
 
+    def test_a_key_that_queued_hours_ahead_waits_as_the_others_do(self) -> None:
+        """It would stand behind every key that comes until then."""
+        world = World(max_in_flight_runs=1)
+        for key in ("other", "k"):
+            world.put(key)
+        world.deliver()
+        state = world.state("k")
+        world.platform.keys.save(replace(state, waiting_since_ms=self.later(world)))
+        assert world.watch()["retimed"] == 1
+        assert world.state("k").waiting_since_ms <= world.now_ms
+        assert world.watch()["retimed"] == 0
+        ends_well(world)
+
     def test_slots_that_were_counted_hours_ahead_are_counted_again(self) -> None:
         """That all were taken then would keep every key waiting until that time."""
         world = World(max_in_flight_runs=1)

@@ -310,6 +310,8 @@ def _retime(state: KeyState, command: ask.Retime, now_ms: int, rules: Rules) -> 
         return Transition(replace(state, run=sooner))
     if state.waits_for is WaitsFor.TIME and state.not_before_ms > latest_ms:
         return Transition(replace(state, not_before_ms=latest_ms), actions=(WakeAt(latest_ms),))
+    if state.waits_for is WaitsFor.SLOT and state.waiting_since_ms > latest_ms:
+        return Transition(replace(state, waiting_since_ms=now_ms))
     return _refuse(state, Refusal.NOTHING_NEW)
 
 

@@ -214,6 +214,7 @@ def retime(platform: Platform, has_time: HasTime) -> int:
         for queue, latest_ms in (
             (Queue.RUNNING, now_ms + run_s * 1000 + slack_ms),
             (Queue.RETRY, now_ms + int(wait_s * 1000) + slack_ms),
+            (Queue.WAITING, now_ms + slack_ms),
         )
         for entry in platform.index.beyond(queue, latest_ms, _AHEAD_A_BUCKET_MAX)
     }
