@@ -19,9 +19,11 @@ _NOBODY_WAITS_MS: Final = 500
 """How long it is believed that no key waits, without asking: each run that ends would pay a read for it. A slot that is
 dropped in that time is looked for two seconds after the dispatcher let a key wait."""
 _NOBODY_WAITS_MS_A_RUN: Final = 0.1
-_NOBODY_WAITS_MS_MAX: Final = 5_000
+_NOBODY_WAITS_MS_MAX: Final = 1_000
 """The same by the runs in flight, where they are many: each ends in one of thousands of processes, and all of these ask
-for one item, whose partition takes 3,000 reads a second (DynamoDB Developer Guide, "Burst and adaptive capacity")."""
+for one item, whose partition takes 3,000 reads a second (DynamoDB Developer Guide, "Burst and adaptive capacity"). Its
+most and the age of a count together are no longer than those two seconds: a slot that is dropped later would lie idle
+until the watchdog's next pass, should no other run end."""
 _SOMEBODY_WAITS_MS_A_RUN: Final = 0.25
 _SOMEBODY_WAITS_MS_MAX: Final = 1_000
 """How long it is believed that keys wait. Where none does any more, each run that ends looks for one in vain."""
