@@ -735,6 +735,18 @@ class TestWatchdog:
         world.ask_watchdog(world.status_change(old))
         assert world.state("k") == before
 
+    def test_a_status_change_of_a_releases_run_is_taken_up(self) -> None:
+        """It was started on a version of its state machine, whose ARN ends in the version's number."""
+        world = World()
+        world.put("k")
+        world.deliver()
+        execution = only(world)
+        world.fail(execution, "TIMED_OUT")
+        change = world.status_change(execution)
+        change["detail"]["stateMachineArn"] += ":7"
+        assert world.ask_watchdog(change) == {"status": "TIMED_OUT"}
+        assert world.state("k").waits_for is WaitsFor.TIME
+
     def test_a_status_change_of_another_stacks_execution_changes_nothing(self) -> None:
         """The rule goes by how names begin: "keyturn-" begins those of a stack "keyturn-production" too.
 

@@ -98,5 +98,9 @@ def _is_ours(platform: Platform, machine_arn: object, machine: object) -> bool:
     """
     if not isinstance(machine_arn, str) or not isinstance(machine, str):
         return True
-    name = f"{platform.settings.state_machine_prefix}{machine}".rpartition(":")[2]
-    return machine_arn.rpartition(":")[2] == name
+    return _machine_named_in(machine_arn) == _machine_named_in(f"{platform.settings.state_machine_prefix}{machine}")
+
+
+def _machine_named_in(arn: str) -> str:
+    """Return a state machine's name, without the version that may stand behind it: a release's runs are started so."""
+    return arn.partition(":stateMachine:")[2].partition(":")[0]
