@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,9 @@ from keyturn_cli.target import AwsOptions, Target
 Key = Annotated[
     str, typer.Argument(help="The ordering key, as it was put into the stream.", autocompletion=parked_keys)
 ]
+
+_NOT_PARKED_MS: Final = 1
+"""Since when no key was ever parked: with 0 the stack would take it that nobody looked, and skip what it finds."""
 
 
 @on_stack
@@ -60,10 +63,10 @@ def skip(
 
 
 def _parked_at_ms(target: Target, key: str) -> int:
-    """Since when a key is parked; 0 if it isn't, which the stack says better."""
+    """Since when a key is parked. If it isn't, the stack says so, and skips nothing that was parked meanwhile."""
     table = Table(target.client("dynamodb"), target.outputs.state_table_name)
     parked = KeyStore(table, index_buckets=1, index_rounding_ms=1).load(key).parked
-    return parked.at_ms if parked is not None else 0
+    return parked.at_ms if parked is not None else _NOT_PARKED_MS
 
 
 def _show(output: Output, done: Mapping[str, Any], what: str) -> None:

@@ -66,6 +66,16 @@ class TestParkedKeys:
         assert set(steps_of(world, second)) == set(STEPS)
         assert (world.state("k").phase, world.state("k").finished) == (Phase.IDLE, 2)
 
+    def test_what_was_parked_since_somebody_looked_is_not_skipped(self) -> None:
+        """It wasn't parked then, so nobody has seen at what it failed."""
+        world = OperatedWorld()
+        world.put("k", payment="permanent")
+        world.deliver()
+        assert "not parked" in world.operate("skip", "k", parked_at_ms=1)["refused"]
+        world.settle()
+        assert "parked anew" in world.operate("skip", "k", parked_at_ms=1)["refused"]
+        assert world.state("k").phase is Phase.PARKED
+
     def test_of_two_people_who_skip_what_they_saw_one_skips(self) -> None:
         """The key may have failed at its next event by then, which neither of them has seen."""
         world = OperatedWorld()
