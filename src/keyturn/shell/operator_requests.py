@@ -1,8 +1,7 @@
 """What the operator function can be asked: a command with its subject, who asks, and why.
 
 It runs in the stack, not in the caller's terminal: with the routes that are deployed, and with the function's rights,
-so that an operator needs the right to invoke it and nothing more. What can't be done is answered as `refused`, in a
-line.
+so that an operator needs the right to invoke it and to read. What can't be done is answered as `refused`, in a line.
 """
 
 from collections.abc import Callable, Mapping
