@@ -21,12 +21,11 @@ from keyturn.adapters.log import EventLog
 from keyturn.adapters.renewal import Renewal, Renewed
 from keyturn.adapters.steps import Sought, StepStore, StoredResults
 from keyturn.core import commands as ask
-from keyturn.core import protocol
 from keyturn.core import state as states
 from keyturn.core import task as tasks
 from keyturn.core.actions import GoOnWith, StartRun
 from keyturn.core.draining import DrainingExecution
-from keyturn.core.protocol import Transition
+from keyturn.core.protocol import Refusal, Transition, attempts, decision, going_on, queueing, table
 from keyturn.core.rollout import Rollout
 from keyturn.core.route import Kind
 from keyturn.core.state import KeyState, Phase, Run, passed
@@ -50,14 +49,14 @@ _PERMISSION: Final = tasks.permission
 _ADMIT_COMMAND: Final = dispatching._admit_command
 _UNDONE: Final = dispatching._undone
 _DUE: Final = states.due
-_RETRY: Final = protocol._retry
+_RETRY: Final = attempts._retry
 _FITS: Final = DrainingExecution.fits
 
 
 def _handler(command: type[ask.Command], changed: Callable[..., Transition]) -> AbstractContextManager[Any]:
     """Change how the protocol takes a command; `changed` gets the handler as it was first."""
-    standing = protocol._HANDLERS[command]
-    return patch.dict(protocol._HANDLERS, {command: partial(changed, standing)})
+    standing = table._HANDLERS[command]
+    return patch.dict(table._HANDLERS, {command: partial(changed, standing)})
 
 
 def no_version_check() -> AbstractContextManager[Any]:
@@ -94,7 +93,7 @@ def finish_ignores_the_fence() -> AbstractContextManager[Any]:
 
 def finish_without_the_executions_id() -> AbstractContextManager[Any]:
     """Let any execution finish the attempt."""
-    return patch.object(protocol, "_proves_execution", lambda _run, _command: True)
+    return patch.object(attempts, "_proves_execution", lambda _run, _command: True)
 
 
 def steps_ignore_the_fence() -> AbstractContextManager[Any]:
@@ -126,7 +125,7 @@ def steps_begin_too_late() -> AbstractContextManager[Any]:
 
 def no_not_before() -> AbstractContextManager[Any]:
     """Start the next attempt at once, whoever may still be at work."""
-    return patch.object(protocol, "_quiet_from", lambda _run, _ending, _route, now_ms, _rules: now_ms)
+    return patch.object(attempts, "_quiet_from", lambda _run, _ending, _route, now_ms, _rules: now_ms)
 
 
 def resume_without_not_before() -> AbstractContextManager[Any]:
@@ -225,13 +224,13 @@ def identities_are_written_apart() -> AbstractContextManager[Any]:
 
 def counts_are_left_crooked() -> AbstractContextManager[Any]:
     """Leave out of the count what was admitted behind a dispatcher that died."""
-    rest = protocol._rest
+    rest = going_on._rest
 
     def crooked(state: KeyState) -> Transition:
         after = rest(state)
         return replace(after, state=replace(after.state, admitted=state.admitted))
 
-    return patch.object(protocol, "_rest", crooked)
+    return patch.object(going_on, "_rest", crooked)
 
 
 def late_is_a_duplicate() -> AbstractContextManager[Any]:
@@ -293,16 +292,16 @@ def a_retry_keeps_its_fence() -> AbstractContextManager[Any]:
         again = _RETRY(state, *arguments, **named)
         return replace(again, state=replace(again.state, fence=state.fence - 1))
 
-    return patch.object(protocol, "_retry", retry)
+    return patch.object(attempts, "_retry", retry)
 
 
 def a_failure_passes_the_run() -> AbstractContextManager[Any]:
     """Move the cursor past a run whose attempts are used up, and record nothing."""
 
     def exhaust(state: KeyState, _reason: str, _route: Any, following: Any, now_ms: int, rules: Any) -> Transition:
-        return protocol._go_on(protocol._pass_run(state, following), following, now_ms, rules)
+        return going_on.go_on(going_on.pass_run(state, following), following, now_ms, rules)
 
-    return patch.object(protocol, "_exhaust", exhaust)
+    return patch.object(attempts, "_exhaust", exhaust)
 
 
 def two_runs_at_once() -> AbstractContextManager[Any]:
@@ -364,10 +363,10 @@ def runs_are_handed_to_whoever_asks() -> AbstractContextManager[Any]:
         run, execution = state.run, command.execution
         is_next = state.fence == command.fence + 1
         if run is None or run.execution_id is None or execution is None or not is_next:
-            return protocol._refuse(state, protocol.Refusal.SUPERSEDED)
-        return Transition(state, actions=(GoOnWith(run, execution),), refusal=protocol.Refusal.SUPERSEDED)
+            return decision.refuse(state, Refusal.SUPERSEDED)
+        return Transition(state, actions=(GoOnWith(run, execution),), refusal=Refusal.SUPERSEDED)
 
-    return patch.object(protocol, "_superseded", superseded)
+    return patch.object(attempts, "_superseded", superseded)
 
 
 def bound_runs_are_started_again() -> AbstractContextManager[Any]:
@@ -376,7 +375,7 @@ def bound_runs_are_started_again() -> AbstractContextManager[Any]:
     def start_again(state: KeyState) -> tuple[StartRun, ...]:
         return (StartRun(state.run),) if state.phase is Phase.RUNNING and state.run is not None else ()
 
-    return patch.object(protocol, "_start_again", start_again)
+    return _patched((decision, "start_again", start_again), (queueing, "start_again", start_again))
 
 
 def keys_follow_the_rollout() -> AbstractContextManager[Any]:
