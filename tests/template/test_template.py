@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint
 
+from keyturn.adapters.clients import client
 from keyturn.settings import Settings
 from tests.template.stack import (
     BASIC_EXECUTION,
@@ -296,6 +297,13 @@ def test_functions_find_their_settings() -> None:
         parameter = source()["Parameters"].get(value.get("Ref")) if isinstance(value, dict) else None
         environment[name] = str(parameter["Default"]) if parameter else "something"
     assert Settings.from_environment(environment).max_in_flight_runs == default("MaxInFlightRuns")
+
+
+def test_a_lost_answer_of_the_table_leaves_every_function_time_to_ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that ends with it has done its effect and stored nothing: it would come a second time."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    longest_s = client("dynamodb").meta.config.read_timeout
+    assert all(longest_s <= function["Properties"]["Timeout"] - 1 for function in FUNCTIONS.values())
 
 
 def test_a_batch_is_given_up_after_its_dispatcher_ended() -> None:
