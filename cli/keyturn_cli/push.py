@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from keyturn_local.engine import find_running
-from keyturn_local.errors import HalfUp
+from keyturn_local import state
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from keyturn_cli.errors import BadInput, CliError
@@ -126,13 +125,18 @@ def _told(put: int) -> str:
 
 
 def _trouble(target: Target) -> str | None:
-    """Why nothing will become of what was put, if the local engine or its event source ended."""
+    """Why nothing will become of what was put, if the local engine or its event source ended.
+
+    One that is too busy to answer at once is waited for.
+    """
     if not target.is_local:
         return None
-    try:
-        return None if find_running(local_settings()) else "the local engine ended"
-    except HalfUp as error:
-        return str(error)
+    noted = state.read(local_settings().state_dir)
+    if noted is None or not noted.engine.alive:
+        return "the local engine ended"
+    if noted.poller is not None and not noted.poller.alive:
+        return "the event source ended, and what is put waits in the stream; start it again: make up"
+    return None
 
 
 def _wait_and_check(target: Target, puts: list[Put], limit_s: int, screen: Screen) -> None:

@@ -18,7 +18,7 @@ from botocore.exceptions import EndpointConnectionError
 from keyturn_cli import push as module
 from keyturn_cli.errors import BadInput, CliError
 from keyturn_cli.push import push
-from keyturn_local.errors import HalfUp
+from keyturn_local.state import EngineState, Noted
 
 from tests.cli.fakes import StateTable, Stream
 
@@ -136,19 +136,29 @@ def test_an_interrupted_push_leaves_a_count(stream: Stream, tmp_path: Path, caps
     assert "3 events are known to be in the stream" in capsys.readouterr().err
 
 
+LIVES, DIED = Noted.of(os.getpid()), Noted(os.getpid(), "long ago")
+
+
+def _engine(engine: Noted, poller: Noted) -> EngineState:
+    return EngineState(port=1, started_at_s=0.0, engine=engine, name="", stack_name="", poller=poller)
+
+
 @pytest.mark.usefixtures("stream")
-@pytest.mark.parametrize(("running", "said"), [(HalfUp("its event source died"), "source died"), (None, "ended")])
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        (_engine(LIVES, DIED), "event source ended"),
+        (_engine(DIED, LIVES), "engine ended"),
+        (None, "engine ended"),
+        (_engine(LIVES, LIVES), "after"),  # nobody answers on its port: it may be busy
+    ],
+)
 def test_nobody_waits_for_an_engine_that_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: HalfUp | None, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: EngineState | None, said: str
 ) -> None:
-    """Nor for one that nothing reads the stream for: --wait would take its whole limit."""
+    """Nor for one that nothing reads the stream for: --wait would take its whole limit. A busy one gets all of it."""
     (tmp_path / "orders.jsonl").write_bytes(_lines(2))
-
-    def find_running(_: object) -> None:
-        if running is not None:
-            raise running
-
-    monkeypatch.setattr(module, "find_running", find_running)
+    monkeypatch.setattr("keyturn_cli.push.state.read", lambda _: noted)
     monkeypatch.setattr("keyturn_cli.push.Store.of", lambda _: StateTable())
     with pytest.raises(CliError, match=rf"{said}.*2 of 2 records aren't done"):
-        push(str(tmp_path / "orders.jsonl"), wait=True)
+        push(str(tmp_path / "orders.jsonl"), wait=True, limit=1)
