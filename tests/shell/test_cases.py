@@ -558,6 +558,17 @@ class TestExecutions:
         world.settle()
         world.check()
 
+    def test_a_run_is_full_whatever_the_run_before_could_take(self) -> None:
+        """Only as many events are read as the route before takes, then the rest."""
+        world = World()
+        kinds = ["express", "express", *["batch"] * 5, "express", "batch"]
+        for kind in kinds:
+            world.put("k", kind)
+        world.settle()
+        world.check()
+        events_of_runs = Counter(effect.fence for effect in world.effects if effect.step == "inventory")
+        assert [events for _, events in sorted(events_of_runs.items())] == [1, 1, 3, 2, 1, 1]
+
     def test_a_batch_goes_on_from_its_finished_prefix(self) -> None:
         world = World(max_in_flight_runs=1)
         world.put("other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,12 @@ class MeteredWorld(World):
         return super().dispatch(batch, has_time)
 
 
-def counted(keys: int, batch: int = 1, slots: int = 1_000, events: int = EVENTS) -> Counted:
-    """Put events, all at once, run them to their ends, and count."""
+def counted(keys: int, batch: int = 1, slots: int = 1_000, events: int = EVENTS, beside: int = 1) -> Counted:
+    """Put events, all at once, run them to their ends, and count; `beside` is the batch of a route that gets none."""
+    taken = routes(batch={"events": batch, "bytes": 180_000})
+    other = replace(taken.routes[0], batch=replace(taken.routes[0].batch, events=beside))
     world = MeteredWorld(
-        routes(batch={"events": batch, "bytes": 180_000}), max_in_flight_runs=slots, slot_quantum_runs=1_000
+        replace(taken, routes=(other, *taken.routes[1:])), max_in_flight_runs=slots, slot_quantum_runs=1_000
     )
     for number in range(events):
         world.put(f"order-{number % keys}", "express", filler="x" * 300)
@@ -126,6 +128,11 @@ def test_an_event_costs_no_more_when_there_are_more_of_them(keys: int, more_keys
     assert many.reads <= few.reads
     assert many.shared_reads <= few.shared_reads
     assert many.shared_writes <= few.shared_writes
+
+
+def test_a_busy_key_reads_no_more_events_than_its_own_route_takes() -> None:
+    """Each event that is read is billed by its size, and other routes of the deployment may take ninety a run."""
+    assert counted(keys=1, beside=90).reads == pytest.approx(counted(keys=1).reads, rel=0.05)
 
 
 def test_what_keys_share_costs_a_batch_and_not_an_event() -> None:

@@ -102,10 +102,10 @@ class Change:
         actions = (*applied.transition.actions, *later.transition.actions)
         return Applied(later.state, replace(applied.transition, actions=actions), has_changed=True)
 
-    def next_of(self, state: KeyState, has_slot: Callable[[], bool]) -> ask.Next | None:
+    def next_of(self, state: KeyState, has_slot: Callable[[], bool], before: str = "") -> ask.Next | None:
         """Read from the log what a key without a run would run next; None when nothing is pending."""
         bounds = to_run(state)
-        return self.next_between(*bounds, has_slot) if bounds else None
+        return self.next_between(*bounds, has_slot, before) if bounds else None
 
     def next_after(self, state: KeyState, done: Slice, has_slot: Callable[[], bool]) -> ask.Next | None:
         """Read from the log what the key would run once `done` has passed; None when nothing is pending then.
@@ -114,26 +114,39 @@ class Change:
         park the key with that reason.
         """
         try:
-            return self.next_of(passed(state, done.last, done.count), has_slot)
+            return self.next_of(passed(state, done.last, done.count), has_slot, done.route)
         except LogIncomplete:
             return None
 
-    def next_between(self, cursor: Position, tail: Position, has_slot: Callable[[], bool]) -> ask.Next | None:
+    def next_between(
+        self, cursor: Position, tail: Position, has_slot: Callable[[], bool], before: str = ""
+    ) -> ask.Next | None:
         """Read from the log what the key would run behind `cursor`; None when nothing is admitted there.
 
         Always from the log, never from a batch in hand: an event that was written but not admitted before a crash
-        would be passed over. `has_slot` is asked only when there is something to run.
+        would be passed over. `has_slot` is asked only when there is something to run. `before` is the route of the run
+        before, which is mostly the next one's too.
         """
         if cursor >= tail:
             return None
-        routes = self.platform.routes
-        found = self.platform.log.read_behind(self.key, cursor, tail, routes.batch_events_max)
+        found = self._read_behind(cursor, tail, self.platform.routes.named(before))
         if not found:
             raise log_is_short(self.key, cursor, tail)
-        cut, route = cut_slice(found, routes)
+        cut, route = cut_slice(found, self.platform.routes)
         self.entries[cut.first, cut.last] = found[: cut.count]
         is_held = self._is_held(route)
         return ask.Next(cut, route, not is_held and has_slot(), is_held=is_held, rollout=self._rollout())
+
+    def _read_behind(self, cursor: Position, tail: Position, before: Route | None) -> Sequence[LogEntry]:
+        """Read as many events as the next run may take, hardly more: each is billed by its size."""
+        log, routes = self.platform.log, self.platform.routes
+        if before is None:
+            return log.read_behind(self.key, cursor, tail, routes.batch_events_max)
+        found = log.read_behind(self.key, cursor, tail, before.batch.events)
+        route = routes.for_type(found[0].type) if len(found) == before.batch.events else None
+        if route is None or route.batch.events <= len(found):
+            return found
+        return [*found, *log.read_behind(self.key, found[-1].position, tail, route.batch.events - len(found))]
 
     def may_go_on_with(self, following: ask.Next | None) -> DrainingExecution | None:
         """Return the execution that asks for this change if it has room for what follows; None if it can't go on."""
