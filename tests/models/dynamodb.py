@@ -131,7 +131,10 @@ class DynamoDB:
         scope = _scope(call)
         wanted = key_range(call["KeyConditionExpression"])
         partition = scope.values[wanted.partition]["S"]
-        low = _comparable(scope, wanted.low)
+        low, high = _comparable(scope, wanted.low), _comparable(scope, wanted.high)
+        if low is not None and high is not None and low > high:
+            told = "The BETWEEN operator requires upper bound to be greater than or equal to lower bound"
+            raise refusal("ValidationException", "Query", told)
         if "IndexName" in call:
             rows = self._index_rows(partition, low)
         else:

@@ -286,6 +286,8 @@ class KeyRange:
     """The `:value` that the partition key equals."""
     low: str | None = None
     """The `:value` that the sort key isn't below."""
+    high: str | None = None
+    """The `:value` that it isn't above, where both are told: DynamoDB refuses one that is below `low`."""
     fits: Callable[[Any, Scope], bool] | None = None
 
 
@@ -307,14 +309,17 @@ def key_range(text: str) -> KeyRange:
     if between := _BETWEEN.fullmatch(rest):
         low, high = between.groups()
         return KeyRange(
-            partition, low, lambda sk, scope: comparable(scope.values[low]) <= sk <= comparable(scope.values[high])
+            partition,
+            low,
+            high,
+            lambda sk, scope: comparable(scope.values[low]) <= sk <= comparable(scope.values[high]),
         )
     if prefix := _PREFIX.fullmatch(rest):
         start = prefix[1]
-        return KeyRange(partition, start, lambda sk, scope: sk.startswith(scope.values[start]["S"]))
+        return KeyRange(partition, start, fits=lambda sk, scope: sk.startswith(scope.values[start]["S"]))
     if compared := _SIGN.fullmatch(rest):
         sign, value = compared.groups()
         compare = _COMPARE[sign]
         low_value = value if sign in {"=", ">", ">="} else None
-        return KeyRange(partition, low_value, lambda sk, scope: compare(sk, comparable(scope.values[value])))
+        return KeyRange(partition, low_value, fits=lambda sk, scope: compare(sk, comparable(scope.values[value])))
     raise ValueError(f"can't read the key condition {text!r}")

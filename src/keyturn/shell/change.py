@@ -143,7 +143,9 @@ class Change:
         if before is None:
             return log.read_behind(self.key, cursor, tail, routes.batch_events_max)
         found = log.read_behind(self.key, cursor, tail, before.batch.events)
-        route = routes.for_type(found[0].type) if len(found) == before.batch.events else None
+        if len(found) < before.batch.events or found[-1].position >= tail:
+            return found  # nothing is behind the tail, and DynamoDB refuses to look there
+        route = routes.for_type(found[0].type)
         if route is None or route.batch.events <= len(found):
             return found
         return [*found, *log.read_behind(self.key, found[-1].position, tail, route.batch.events - len(found))]
