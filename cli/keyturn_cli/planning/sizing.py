@@ -116,6 +116,7 @@ def sizing_of(
     by_spread = _shards_by_spread(workload, spread)
     shards = max(by_bytes, by_records, by_dispatch, by_spread)
     factor = -(-lanes // shards)
+    dispatchers = max(lanes, shards)  # at work at once; what the factor adds by being whole is idle
     records = min(float(BATCH_RECORDS), max(1.0, workload.rate / (shards * factor) * _gathering_ms(settings) / 1_000))
     in_flight = sum(flow.in_flight for flow in flows)
     runs = sum(flow.runs_max for flow in flows)
@@ -135,7 +136,7 @@ def sizing_of(
         window_ms=settings.window_s * 1_000,
         worker_concurrency=slots * workload.steps,
         sequencer_concurrency=sequencers,
-        dispatcher_concurrency=shards * factor,
+        dispatcher_concurrency=dispatchers,
         max_in_flight_runs=slots,
         in_flight=in_flight,
         runs_max=runs,
@@ -145,7 +146,7 @@ def sizing_of(
         index_buckets=max(BUCKETS_LEAST, buckets),
         slot_reads=min(runs, sequencers * 1_000 / nobody_waits_ms(in_flight)) + batches,
         slot_writes=batches,
-        control_reads=min(float(sequencers + shards * factor), runs + batches),
+        control_reads=min(float(sequencers + dispatchers), runs + batches),
         key_rate_by_partition=_key_rate_by_partition(workload, settings, records),
         key_rate_by_shard=UTILISATION_MAX * min(SHARD_RECORDS, SHARD_BYTES / workload.payload_bytes),
     )

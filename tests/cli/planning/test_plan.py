@@ -8,7 +8,7 @@ from hashlib import md5
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keyturn_cli.planning.case import Case, with_full_runs
 from keyturn_cli.planning.choosing import SHARDS_MAX, WINDOWS_S, Plan, Wanted, make_plan
@@ -76,6 +76,7 @@ def case_of(workload: Workload, **changes: object) -> Case:
 
 @settings(deadline=None)
 @given(workloads, choices, st.floats(1, 20))
+@example(Workload(516_313, 40_680, 1, 1, 1), replace(STRICT, window_s=0), 1.125)
 def test_more_load_never_takes_less(workload: Workload, chosen: Settings, factor: float) -> None:
     """Of shards, slots, concurrency, units a second, index buckets, nor of any quota."""
     less = Case(workload, chosen, LATENCIES)
