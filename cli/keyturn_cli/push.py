@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from keyturn_cli.errors import BadInput, CliError
 from keyturn_cli.facts import gather
 from keyturn_cli.following import follow
+from keyturn_cli.given_up import GivenUp
 from keyturn_cli.looking.wording import counted
 from keyturn_cli.progress import Watch
 from keyturn_cli.project import local_settings
@@ -37,6 +38,9 @@ def push(
         bool, typer.Option("--wait", help="Wait until all is done, then check order and the rest.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, help="With --wait: give up after so many seconds.")] = 900,
+    given_up: Annotated[
+        bool, typer.Option("--given-up", help="FILE is an object of the failure bucket: put its records again.")
+    ] = False,
     stack_name: Annotated[str | None, typer.Option(help="The stack, if not keyturn.")] = None,
     region: Annotated[str | None, typer.Option(help="A stack on AWS: its region.")] = None,
     profile: Annotated[str | None, typer.Option(help="A stack on AWS: a profile of the AWS CLI.")] = None,
@@ -52,12 +56,19 @@ def push(
 
       keyturn push log.jsonl.gz --key case --id case,n --type permit.activity --source /permits --time time
 
+      aws s3 cp s3://BUCKET/OBJECT - | keyturn push - --given-up --region eu-west-1
+
     gzip is known by its content. From a pipe, events go once 10,000 of them or all were read.
 
     Without --region, --profile or --endpoint-url it goes to the running local engine; if none is up, to where
     AWS_REGION, AWS_PROFILE or AWS_ENDPOINT_URL point.
     """
-    reader = Reader(key_field=key, wrapping=_wrapping(event_type, source, event_id, time))
+    wrapping = _wrapping(event_type, source, event_id, time)
+    if given_up and (wrapping or wait or key != SUBJECT):
+        raise typer.BadParameter(
+            "records go as they were: leave --key, --wait and what wraps out", param_hint="--given-up"
+        )
+    reader = GivenUp() if given_up else Reader(key_field=key, wrapping=wrapping)
     screen = Screen()
     total = None if is_read_once(file) else _count(reader, file)
     options = AwsOptions(stack_name=stack_name, region=region, profile=profile, endpoint_url=endpoint_url)
@@ -77,7 +88,7 @@ def _wrapping(event_type: str | None, source: str | None, event_id: str | None, 
     return None
 
 
-def _count(reader: Reader, file: str) -> int:
+def _count(reader: Reader | GivenUp, file: str) -> int:
     """Read a whole file before anything is put, so that what is wrong in it is said first."""
     total = sum(1 for _ in reader.read(file))
     if not total:
@@ -89,7 +100,7 @@ def _name(target: Target) -> str:
     return f"stream {target.outputs.stream_name} at {target.where}"
 
 
-def _send(reader: Reader, file: str, total: int | None, target: Target, screen: Screen) -> list[Put]:
+def _send(reader: Reader | GivenUp, file: str, total: int | None, target: Target, screen: Screen) -> list[Put]:
     """Put everything with a progress bar; whatever ends it early, it is said how much is in the stream already."""
     putter = Putter(target.client("kinesis"), target.outputs.stream_name)
     puts: list[Put] = []

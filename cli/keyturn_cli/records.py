@@ -66,7 +66,7 @@ class Reader:
 
     def read(self, path: str) -> Iterator[Record]:
         """Yield the records of a file, in order; empty lines are passed over. Raises BadLine at the first bad one."""
-        with _opened(path) as source:
+        with opened(path) as source:
             try:
                 lines = _unpacked(source)
                 for number, line in enumerate(iter(partial(lines.readline, _LINE_BYTES_MAX), b""), start=1):
@@ -108,7 +108,8 @@ def is_read_once(path: str) -> bool:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[io.BufferedReader]:
+def opened(path: str) -> Iterator[io.BufferedReader]:
+    """Open a file, or standard input. Raises BadInput."""
     if path == STDIN:
         if sys.stdin is None:
             raise BadInput("standard input is closed")

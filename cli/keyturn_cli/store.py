@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Self
@@ -13,6 +12,7 @@ from keyturn.adapters.keys import KeyStore, partition
 from keyturn.adapters.table import Table, decode_item
 from keyturn.core.positions import position
 from keyturn.core.state import KeyState
+from keyturn_cli.given_up import records_in
 from keyturn_cli.guarantees import Effect, Place
 from keyturn_cli.target import Target
 
@@ -159,12 +159,8 @@ class Store:
         pages = self.table.client.get_paginator("scan").paginate(TableName=name, ConsistentRead=True)
         return (decode_item(raw) for page in pages for raw in page["Items"])
 
-    def _batch(self, name: str) -> list[Mapping[str, Any]]:
-        content = json.loads(self.s3.get_object(Bucket=self.failure_bucket, Key=name)["Body"].read())
-        payload = content.get("payload", "{}")
-        whole = json.loads(payload) if isinstance(payload, str) else payload
-        records: list[Mapping[str, Any]] = whole.get("Records", [])
-        return records
+    def _batch(self, name: str) -> Sequence[Mapping[str, Any]]:
+        return records_in(self.s3.get_object(Bucket=self.failure_bucket, Key=name)["Body"].read())
 
 
 def _effect(item: Mapping[str, Any]) -> Effect:

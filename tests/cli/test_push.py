@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from keyturn_cli import push as module
 from keyturn_cli.errors import BadInput, CliError
 from keyturn_cli.push import push
 from keyturn_local.state import EngineState, Noted
+from typer import BadParameter
 
 from tests.cli.fakes import StateTable, Stream
 
@@ -162,3 +164,40 @@ def test_nobody_waits_for_an_engine_that_is_gone(
     monkeypatch.setattr("keyturn_cli.push.Store.of", lambda _: StateTable())
     with pytest.raises(CliError, match=rf"{said}.*2 of 2 records aren't done"):
         push(str(tmp_path / "orders.jsonl"), wait=True, limit=1)
+
+
+def _object(records: list[tuple[str, bytes]], *, as_text: bool) -> bytes:
+    """An object of the failure bucket."""
+    wire = [{"kinesis": {"partitionKey": key, "data": b64encode(data).decode()}} for key, data in records]
+    batch = {"Records": wire}
+    return json.dumps({"version": "1.0", "payload": json.dumps(batch) if as_text else batch}).encode()
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_batch_that_was_given_up_is_put_as_it_was(stream: Stream, tmp_path: Path, as_text: bool) -> None:
+    """Whatever its keys and bytes are: a shell would change a key with a backslash, and can't pass a large record."""
+    records = [("a\\b", b"\xff{"), ("a\tb\n", b"x" * 200_000), ("-k", b""), ("a\\b", b"2")]
+    (tmp_path / "batch.json").write_bytes(_object(records, as_text=as_text))
+    push(str(tmp_path / "batch.json"), given_up=True)
+    assert sorted(stream.taken) == sorted(records)
+    assert [data for key, data in stream.taken if key == "a\\b"] == [b"\xff{", b"2"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b"{}", b'{"payload": "x"}', b'{"payload": {}}', b'{"payload": {"Records": [{}]}}', _lines(1)],
+)
+def test_what_is_no_batch_is_said_to_be_none(stream: Stream, tmp_path: Path, content: bytes) -> None:
+    """Half an object, one of another bucket, JSON lines: nothing is put, and the command fails."""
+    (tmp_path / "batch.json").write_bytes(content)
+    with pytest.raises(BadInput, match=r"holds no batch that was given up .* of the failure bucket"):
+        push(str(tmp_path / "batch.json"), given_up=True)
+    assert not stream.taken
+
+
+def test_a_batch_that_was_given_up_takes_no_other_options(stream: Stream) -> None:
+    """What would change its records, or can't be checked of them, isn't passed over in silence."""
+    for more in ({"key": "case"}, {"wait": True}, {"event_type": "t", "source": "/s", "event_id": "n"}):
+        with pytest.raises(BadParameter, match="records go as they were"):
+            push("batch.json", given_up=True, **more)
+    assert not stream.taken
