@@ -107,7 +107,7 @@ def _in_the_way(job: ReplayJob) -> Iterator[str]:
         (tally.unfinished, "selected events aren't finished: they run anyway, and aren't in the plan"),
         (tally.parked, "keys are parked and would be refused: resume or skip them first"),
         (tally.replaying, "keys have a replay under way and would be refused: wait for it, or cancel it"),
-        (tally.refused, "keys are refused: no route takes their events any more"),
+        (tally.refused, "keys are refused: no route takes their events any more, or they can't be read"),
         (tally.held, "keys are held: their replay begins when they are released"),
         (tally.restored, "events had left the log and were put back into it"),
     )

@@ -23,6 +23,8 @@ from keyturn.adapters.table import decode_item, encode_item
 from keyturn.core.breaker import Breaker, BreakerPhase, Failure, Probe
 from keyturn.core.log_entry import LogEntry, PayloadReference
 from keyturn.core.positions import position
+from keyturn.core.replay_job import ACTIVE, JobState
+from keyturn.core.replay_plan import Fate
 from keyturn.core.rollout import Canary, CanaryRules, Recovery, Rollout
 from keyturn.core.route_hold import RouteHold
 from keyturn.core.state import Hold, Parked, Phase, Replay, Span
@@ -304,3 +306,81 @@ def test_a_step_result_that_is_no_json_is_said(result: str) -> None:
     item = world.items("key#k", "result#")[0]
     world.dynamodb.put_item(TableName=world.settings.state_table, Item=encode_item(item | {"result": result}))
     assert "Unreadable" in json.dumps(world.work(execution, "inventory"))
+
+
+def test_an_unreadable_key_holds_up_no_replay_of_others() -> None:
+    """It is refused in the plan, with why; the others are planned and run."""
+    world = World()
+    for key in ("of tomorrow", "fine"):
+        world.put(key)
+    world.settle()
+    make_unreadable(world, "of tomorrow")
+    asked = world.ask("replay-plan", keys=["of tomorrow", "fine"], is_new_generation=True)
+    settle_readable(world, asked["id"])
+    job = world.job(asked["id"])
+    assert (job.state, job.tally.keys, job.tally.refused) == (JobState.PLANNED, 1, 1)
+    assert "deploy that version" in world.planned(job.id)["of tomorrow"].why
+    world.ask("replay-apply", id=job.id)
+    settle_readable(world, job.id)
+    assert world.job(job.id).counts == {Fate.DONE: 1, Fate.REFUSED: 1}
+
+
+def test_a_key_that_became_unreadable_since_the_plan_is_refused() -> None:
+    """Nobody knows what would be run again."""
+    world = World()
+    for key in ("of tomorrow", "fine"):
+        world.put(key)
+    world.settle()
+    job = world.plan(keys=["of tomorrow", "fine"], is_new_generation=True)
+    make_unreadable(world, "of tomorrow")
+    world.ask("replay-apply", id=job.id)
+    settle_readable(world, job.id)
+    assert world.job(job.id).counts == {Fate.DONE: 1, Fate.REFUSED: 1}
+    assert "deploy that version" in world.planned(job.id)["of tomorrow"].why
+
+
+def test_a_replay_waits_for_a_key_that_became_unreadable_in_it() -> None:
+    """What was begun isn't called refused: the replay is through once a version has read how the key ended."""
+    world = World()
+    for key in ("of tomorrow", "fine"):
+        world.put(key)
+    world.settle()
+    job = world.plan(keys=["of tomorrow", "fine"], is_new_generation=True)
+    world.ask("replay-apply", id=job.id)
+    world.slice_of(world.replaying()[0], pieces=1)
+    world.now_ms += 2_000
+    world.fill()
+    before = make_unreadable(world, "of tomorrow")
+    for execution in world.live():
+        if execution.input["run"]["key"] == "fine":
+            world.run(execution)
+    world.slice_of(world.replaying()[0], pieces=2)
+    assert {key: one.fate for key, one in world.planned(job.id).items()} == {
+        "of tomorrow": Fate.APPLIED,
+        "fine": Fate.DONE,
+    }
+    world.dynamodb.put_item(TableName=world.settings.state_table, Item=encode_item(before))
+    world.settle()
+    assert world.job(job.id).counts == {Fate.DONE: 2}
+
+
+def make_unreadable(world: World, key: str) -> dict[str, Any]:
+    """Have a later version write a key's state; return it as it was."""
+    (item,) = world.items(f"key#{key}", "state")
+    later = encode_item(item | {"phase": "hibernating"})
+    world.dynamodb.put_item(TableName=world.settings.state_table, Item=later)
+    return item
+
+
+def settle_readable(world: World, job_id: str) -> None:
+    """Let a replay go on until it is through, runs included; `settle` looks at all keys."""
+    for _ in range(50):
+        if world.job(job_id).state not in ACTIVE:
+            return
+        for execution in world.live():
+            world.run(execution)
+        world.fill()
+        for replaying in world.replaying():
+            world.slice_of(replaying)
+        world.now_ms += 1_000
+    raise AssertionError("the replay never ended")

@@ -14,7 +14,7 @@ from keyturn.adapters import telemetry
 from keyturn.core.replay_job import Act, JobState, ReplayJob, pass_ended
 from keyturn.core.replay_plan import Fate, PlannedKey
 from keyturn.core.state import KeyState
-from keyturn.errors import CannotOperate, Conflict, LogIncomplete, StoreError
+from keyturn.errors import CannotOperate, Conflict, LogIncomplete, StoreError, Unreadable
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.replays import AsPlanned, cancel_key, is_rewound, rewind_key
@@ -42,7 +42,8 @@ def apply_on(platform: Platform, versions: RouteVersions, job: ReplayJob) -> Pie
     is_last = is_last and len(piece) == len(page)
     step = _cancel if job.state is JobState.CANCELLING else _apply
     before = [planned for _, planned in piece]
-    states = platform.keys.load_many(one.key for one in before if one.fate not in _LEFT_ALONE)
+    readable, _ = platform.keys.load_readable(one.key for one in before if one.fate not in _LEFT_ALONE)
+    states = {state.key: state for state in readable}
     after = platform.process.side_by_side(_HANDS, lambda one: _next(platform, versions, job, step, one, states), before)
     changed = [new for old, new in zip(before, after, strict=True) if new != old]
     platform.replays.write_keys(job, changed)
@@ -75,16 +76,26 @@ def _next(
     planned: PlannedKey,
     states: dict[str, KeyState],
 ) -> PlannedKey:
-    """Do what is due for one key. What may pass by itself leaves it as it is, for the next pass."""
+    """Do what is due for one key. What may pass by itself leaves it as it is, for the next pass.
+
+    One that can't be read holds up no other: it is refused, or waited for if something was begun with it.
+    """
     if planned.fate in _LEFT_ALONE:
         return planned
     try:
-        return step(platform, versions, job, planned, states[planned.key])
-    except (CannotOperate, LogIncomplete) as error:
+        state = states.get(planned.key) or platform.keys.load(planned.key)
+        return step(platform, versions, job, planned, state)
+    except (CannotOperate, LogIncomplete, Conflict, Unreadable) as error:
+        passes_by_itself = isinstance(error, Conflict)
+        if passes_by_itself or (isinstance(error, Unreadable) and not _is_untouched(job, planned)):
+            telemetry.logger().warning("left for the next pass", extra={"replay": job.id, "reason": str(error)})
+            return planned
         return replace(planned, fate=Fate.REFUSED, why=f"{error}{_left(planned)}")
-    except Conflict as error:
-        telemetry.logger().warning("left for the next pass", extra={"replay": job.id, "reason": str(error)})
-        return planned
+
+
+def _is_untouched(job: ReplayJob, planned: PlannedKey) -> bool:
+    """Whether a key can be refused whatever its state is: nothing was begun with it, and nobody calls it off."""
+    return planned.fate is Fate.PLANNED and job.state is JobState.APPLYING
 
 
 def _apply(

@@ -21,6 +21,7 @@ from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, ReplayJob, Source
 from keyturn.core.replay_plan import END, Fate, Heading, Outcome, PlannedKey, Tally, plan_key
 from keyturn.core.state import KeyState
+from keyturn.errors import Unreadable
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.restore import from_stream, restore
@@ -43,9 +44,10 @@ def plan_on(platform: Platform, versions: RouteVersions, job: ReplayJob) -> Repl
 
 def _plan_keys(platform: Platform, versions: RouteVersions, job: ReplayJob) -> ReplayJob:
     found = platform.replays.keys(job.id, job.cursor, _KEYS_A_PIECE)
-    states = platform.keys.load_many(planned.key for _, planned in found)
+    readable, _ = platform.keys.load_readable(planned.key for _, planned in found)
+    states = {state.key: state for state in readable}
     planned = platform.process.side_by_side(
-        _HANDS, lambda one: _plan(platform, versions, job, one, states[one.key]), (key for _, key in found)
+        _HANDS, lambda one: _plan_readable(platform, versions, job, one, states.get(one.key)), (key for _, key in found)
     )
     platform.replays.write_keys(job, planned)
     tally = job.tally
@@ -54,6 +56,16 @@ def _plan_keys(platform: Platform, versions: RouteVersions, job: ReplayJob) -> R
     if len(found) < _KEYS_A_PIECE:
         return replace(job, tally=tally, state=JobState.PLANNED, cursor="")
     return replace(job, tally=tally, cursor=found[-1][0])
+
+
+def _plan_readable(
+    platform: Platform, versions: RouteVersions, job: ReplayJob, found: PlannedKey, state: KeyState | None
+) -> PlannedKey:
+    """Plan one key; one of which something can't be read is refused, and holds up no other."""
+    try:
+        return _plan(platform, versions, job, found, state or platform.keys.load(found.key))
+    except Unreadable as error:
+        return replace(found, fate=Fate.REFUSED, tally=Tally(refused=1), why=str(error))
 
 
 def _plan(
