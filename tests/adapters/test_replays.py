@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import boto3
@@ -12,6 +13,7 @@ import pytest
 from keyturn.adapters.keys import partition
 from keyturn.adapters.log import EventLog, place_of
 from keyturn.adapters.past_steps import PastSteps
+from keyturn.adapters.process import Process
 from keyturn.adapters.replays import ReplayStore
 from keyturn.adapters.steps import StepStore
 from keyturn.adapters.stream_reader import Mark, StreamReader
@@ -133,3 +135,79 @@ def test_the_stream_is_read_again_from_a_time_and_from_a_mark(monkeypatch: pytes
     again = list(reader.read(since_ms, until_ms, Mark(mark.shard, before)))
     assert [one for records, _ in again for one in records] == list(last[1:])
     assert reader.retention_ms() == 24 * 3_600_000
+
+
+class IdleShard:
+    """Kinesis with one shard of which each call reads a minute, whether anything came in it or not, as AWS does."""
+
+    MINUTE_MS = 60_000
+
+    def __init__(self, now_ms: int, arrived_ms: list[int]) -> None:
+        """Have a record for each arrival."""
+        self.now_ms = now_ms
+        self.arrived_ms = arrived_ms
+        self.calls = 0
+
+    def list_shards(self, **_call: Any) -> Any:
+        return {"Shards": [{"ShardId": "shardId-000000000000"}]}
+
+    def get_shard_iterator(self, **call: Any) -> Any:
+        if call["ShardIteratorType"] == "AFTER_SEQUENCE_NUMBER":
+            return {"ShardIterator": str(int(call["StartingSequenceNumber"]) + 1)}
+        return {"ShardIterator": str(round(call["Timestamp"].timestamp() * 1_000))}
+
+    def get_records(self, **call: Any) -> Any:
+        self.calls += 1
+        begin = int(call["ShardIterator"])
+        end = begin + self.MINUTE_MS
+        records = [
+            {
+                "SequenceNumber": str(at_ms),
+                "PartitionKey": f"k{at_ms}",
+                "Data": b"{}",
+                "ApproximateArrivalTimestamp": datetime.fromtimestamp(at_ms / 1_000, UTC),
+            }
+            for at_ms in self.arrived_ms
+            if begin <= at_ms < end
+        ]
+        return {
+            "Records": records,
+            "NextShardIterator": str(end),
+            "MillisBehindLatest": max(0, self.now_ms - end),
+        }
+
+
+def read_in_pieces(shard: IdleShard, from_ms: int, until_ms: int, calls: int) -> list[str]:
+    """Read a stream as the replayer does: so many calls, then again from the mark that was written down."""
+    reader = StreamReader(lambda _service: shard, "s", Process(clock=lambda: shard.now_ms, sleep=lambda _s: None))
+    found, mark = list[str](), str(Mark())
+    for _ in range(1_000):
+        pieces = list(islice(reader.read(from_ms, until_ms, Mark.parse(mark)), calls))
+        found += [one["kinesis"]["partitionKey"] for records, _ in pieces for one in records]
+        if len(pieces) < calls:
+            return found
+        mark = str(pieces[-1][1])
+    raise AssertionError("it never came to the shard's end")
+
+
+def test_records_behind_a_long_idle_time_are_found() -> None:
+    """A quiet night takes hundreds of calls that find nothing: who stopped there would leave the morning out."""
+    now_ms = 1_767_600_000_000
+    evening, morning = now_ms - 700 * 60_000, now_ms - 10 * 60_000
+    shard = IdleShard(now_ms, [evening, morning])
+    assert set(read_in_pieces(shard, evening, now_ms, calls=10)) == {f"k{evening}", f"k{morning}"}
+
+
+def test_an_idle_shard_is_read_no_further_than_is_asked() -> None:
+    """What arrived until an hour ago is found by then, whatever the stream has since."""
+    now_ms = 1_767_600_000_000
+    shard = IdleShard(now_ms, [now_ms - 60_000])
+    assert read_in_pieces(shard, now_ms - 120 * 60_000, now_ms - 60 * 60_000, calls=10) == []
+    assert shard.calls < 70
+
+
+def test_a_shard_that_never_says_that_it_is_at_its_end_is_left() -> None:
+    """An emulator's may: a replay is planned all the same."""
+    shard = IdleShard(1_767_600_000_000, [])
+    shard.get_records = lambda **_call: {"Records": [], "NextShardIterator": "1", "MillisBehindLatest": 7}  # type: ignore[method-assign]
+    assert read_in_pieces(shard, 1, 2_000_000_000_000, calls=10) == []

@@ -98,7 +98,7 @@ class Platform:
             wake=WakeQueue(client_of("sqs"), settings.wake_queue_url),
             past_steps=PastSteps(table),
             replays=ReplayStore(table),
-            stream_reader=StreamReader(client_of, settings.stream_name),
+            stream_reader=StreamReader(client_of, settings.stream_name, process),
             workflows=Workflows(client_of("stepfunctions"), settings.state_machine_prefix),
             process=process,
         )
