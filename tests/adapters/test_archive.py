@@ -110,3 +110,12 @@ def test_switched_off_it_writes_nothing(archive: Archive, s3: Any) -> None:
 def test_a_bucket_that_refuses_is_an_error_of_ours(archive: Archive) -> None:
     with pytest.raises(StoreError, match="archiving 1 events"):
         replace(archive, bucket="none-such").write(SHARD, [archived(1)])
+
+
+def test_it_tells_the_hour_of_its_oldest_events(archive: Archive) -> None:
+    """Events without a time of arrival stand in 1970, and say nothing of when it began."""
+    assert archive.begins_ms() is None
+    archive.write(SHARD, [archived(1, at_ms=0)])
+    assert archive.begins_ms() is None
+    archive.write(SHARD, [archived(number, at_ms=NOON_MS + number * HOUR_MS + 1) for number in (2, 3)])
+    assert archive.begins_ms() == NOON_MS + 2 * HOUR_MS

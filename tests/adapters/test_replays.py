@@ -134,7 +134,6 @@ def test_the_stream_is_read_again_from_a_time_and_from_a_mark(monkeypatch: pytes
     before = last[0]["kinesis"]["sequenceNumber"]
     again = list(reader.read(since_ms, until_ms, Mark(mark.shard, before)))
     assert [one for records, _ in again for one in records] == list(last[1:])
-    assert reader.retention_ms() == 24 * 3_600_000
 
 
 class IdleShard:
@@ -211,3 +210,16 @@ def test_a_shard_that_never_says_that_it_is_at_its_end_is_left() -> None:
     shard = IdleShard(1_767_600_000_000, [])
     shard.get_records = lambda **_call: {"Records": [], "NextShardIterator": "1", "MillisBehindLatest": 7}  # type: ignore[method-assign]
     assert read_in_pieces(shard, 1, 2_000_000_000_000, calls=10) == []
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_stream_has_no_records_of_before_it_was_there() -> None:
+    """Nor of longer ago than it keeps them."""
+    client: Any = boto3.client("kinesis")
+    client.create_stream(StreamName="s", ShardCount=1)
+    summary = client.describe_stream_summary(StreamName="s")["StreamDescriptionSummary"]
+    created_ms = round(summary["StreamCreationTimestamp"].timestamp() * 1_000)
+    for age_h, since_h in ((1, 0), (30, 6)):
+        now_ms = created_ms + age_h * 3_600_000
+        reader = StreamReader(lambda _service: client, "s", Process(clock=lambda now_ms=now_ms: now_ms))  # type: ignore[misc]
+        assert reader.keeps_since_ms() == created_ms + since_h * 3_600_000

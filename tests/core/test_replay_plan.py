@@ -175,7 +175,7 @@ def test_keys_are_found_by_an_index_where_there_is_one() -> None:
         return choose_source(
             selection,
             now_ms,
-            stream_retention_ms=stream_h * HOUR_MS,
+            stream_since_ms=now_ms - stream_h * HOUR_MS,
             log_retention_ms=30 * 24 * HOUR_MS,
             has_archive=has_archive,
         )

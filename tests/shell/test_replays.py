@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from keyturn.adapters.archive import Archive
 from keyturn.core.replay_job import JobState, Source
 from keyturn.core.replay_plan import Fate
 from keyturn.core.state import Phase
@@ -498,6 +499,38 @@ def test_what_has_left_the_log_comes_from_the_stream_or_the_archive(source: Sour
     job = world.replay(from_ms=since_ms, keys=keys, is_new_generation=True)
     assert (job.source, job.tally.restored) == (source, 2 if keys else 3)
     assert done(world, 1) == each_step_of("one", "two", *([] if keys else ["three"]))
+
+
+def test_a_time_before_the_archive_began_is_refused() -> None:
+    """A plan of what the archive has alone would look like a whole one."""
+    world = World(archive_bucket="archive")
+    archive, world.platform = world.platform.archive, replace(world.platform, archive=Archive(world.client, ""))
+    since_ms = world.now_ms
+    world.put("k", "standard", "not archived")
+    world.settle()
+    world.platform = replace(world.platform, archive=archive)
+    world.now_ms += 31 * 86_400_000
+    world.next_pass_ms = world.now_ms
+    refused = world.ask("replay-plan", from_ms=since_ms)["refused"]
+    assert "the archive is empty: choose a later --from" in refused
+    world.put("k", "standard", "archived")
+    world.settle()
+    refused = world.ask("replay-plan", from_ms=since_ms)["refused"]
+    assert "the archive begins at 2023-12-15T22:00:00Z: choose a later --from" in refused
+
+
+def test_a_stream_that_is_younger_than_the_time_is_not_searched_for_it() -> None:
+    """It was replaced: what came before it is found in the log."""
+    world = World()
+    since_ms = world.now_ms
+    world.put("k", "standard", "into the old stream")
+    world.settle()
+    world.now_ms += 3_600_000
+    world.records.clear()
+    world.stream_created_ms = world.now_ms
+    asked = {"from_ms": since_ms, "is_new_generation": True}
+    assert "scan" in world.ask("replay-plan", **asked)
+    assert world.plan(**asked, accepts_scan=True).tally.events == 1
 
 
 def test_what_neither_log_nor_stream_nor_archive_has_is_refused() -> None:

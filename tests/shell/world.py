@@ -159,8 +159,10 @@ class Kinesis:
         return {"SequenceNumber": str(len(self.world.records)), "ShardId": "shardId-000000000000"}
 
     def describe_stream_summary(self, **_call: Any) -> Any:
-        """Tell how long records are kept."""
-        return {"StreamDescriptionSummary": {"RetentionPeriodHours": self.world.stream_retention_h}}
+        """Tell how long records are kept, and since when there is a stream."""
+        created = datetime.fromtimestamp(self.world.stream_created_ms / 1_000, UTC)
+        retention_h = self.world.stream_retention_h
+        return {"StreamDescriptionSummary": {"RetentionPeriodHours": retention_h, "StreamCreationTimestamp": created}}
 
     def list_shards(self, **_call: Any) -> Any:
         """Have one shard."""
@@ -228,6 +230,7 @@ class World:
         self.ids: dict[tuple[str, str], str] = {}
         self.checkpoint = 0
         self.stream_retention_h = 24
+        self.stream_created_ms = 0
         self.effects: list[Effect] = []
         self.outage: set[str] = set()
         """Steps whose downstream is down."""

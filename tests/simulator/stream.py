@@ -223,8 +223,9 @@ class Stream:
         return {"SequenceNumber": str(record.number), "ShardId": "shardId-000000000000"}
 
     def describe_stream_summary(self, **_call: Any) -> Any:
-        """Tell how long records are kept."""
-        return {"StreamDescriptionSummary": {"RetentionPeriodHours": 24}}
+        """Tell how long records are kept, of a stream that was always there."""
+        created = datetime.fromtimestamp(0, UTC)
+        return {"StreamDescriptionSummary": {"RetentionPeriodHours": 24, "StreamCreationTimestamp": created}}
 
     def list_shards(self, **_call: Any) -> Any:
         """Show one shard: for whoever reads again, where the records lay makes no difference here."""

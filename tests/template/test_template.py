@@ -83,6 +83,7 @@ GRANTS = {
     },
     "ArchiveWritePolicy": {"s3:PutObject"},
     "ArchiveReadPolicy": {"s3:GetObject", "s3:ListBucket"},
+    "ArchiveListPolicy": {"s3:ListBucket"},
     "LedgerPolicy": {"dynamodb:PutItem", "dynamodb:UpdateItem"},
     "KeyPolicy": {"kms:Decrypt", "kms:GenerateDataKey"},
     "WorkflowLogPolicy": LOG_DELIVERY,

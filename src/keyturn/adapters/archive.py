@@ -20,6 +20,8 @@ from keyturn.adapters.table import Item, reading
 from keyturn.core.positions import Position
 
 _HOUR_MS: Final = 3_600_000
+_WITH_A_TIME: Final = "1971"
+"""Names sort behind it, but for those of events of which the stream told no time of arrival: they are of 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,15 @@ class Archive:
     def is_on(self) -> bool:
         """Whether this stack has an archive."""
         return bool(self.bucket)
+
+    def begins_ms(self) -> int | None:
+        """Tell the hour of the oldest events that are there; None when none are. Raises Throttled or StoreError."""
+        with translated("looking where the archive begins"):
+            answer = self.client_of("s3").list_objects_v2(Bucket=self.bucket, StartAfter=_WITH_A_TIME, MaxKeys=1)
+        for entry in answer.get("Contents", []):
+            day, hour, _ = entry["Key"].split("/", 2)
+            return round(datetime.fromisoformat(f"{day}T{hour}:00:00+00:00").timestamp() * 1000)
+        return None
 
     def write(self, shard: str, events: Iterable[Archived]) -> None:
         """Store events of one shard; does nothing when switched off. Raises Throttled or StoreError."""

@@ -115,9 +115,9 @@ def pause_s(job: ReplayJob) -> int:
 
 
 def choose_source(
-    selection: Selection, now_ms: int, *, stream_retention_ms: int, log_retention_ms: int, has_archive: bool
+    selection: Selection, now_ms: int, *, stream_since_ms: int, log_retention_ms: int, has_archive: bool
 ) -> Source | None:
-    """Choose where to find the selected events: by an index where there is one.
+    """Choose where to find the selected events: by an index where there is one. The stream has its records since then.
 
     None when some of them have left the log, and nothing else has them.
     """
@@ -125,11 +125,11 @@ def choose_source(
     # What was given up and is open is renewed, with its event: it doesn't leave the log.
     if not is_given_up and 0 < selection.from_ms < now_ms - log_retention_ms:
         past_the_stream = Source.ARCHIVE if has_archive else None
-        return Source.STREAM if selection.from_ms > now_ms - stream_retention_ms else past_the_stream
+        return Source.STREAM if selection.from_ms > stream_since_ms else past_the_stream
     if selection.named_keys:
         return Source.KEYS
     if is_given_up:
         return Source.DEAD_LETTERS
-    if selection.from_ms > now_ms - stream_retention_ms:
+    if selection.from_ms > stream_since_ms:
         return Source.STREAM
     return Source.SCAN

@@ -117,7 +117,7 @@ def _source(platform: Platform, selection: Selection) -> Source:
     source = choose_source(
         selection,
         platform.clock(),
-        stream_retention_ms=platform.stream_reader.retention_ms() if selection.from_ms else 0,
+        stream_since_ms=platform.stream_reader.keeps_since_ms() if selection.from_ms else platform.clock(),
         log_retention_ms=platform.settings.event_retention_s * 1000,
         has_archive=platform.archive.is_on,
     )
@@ -125,7 +125,19 @@ def _source(platform: Platform, selection: Selection) -> Source:
         raise CannotOperate(
             "events of that time have left the log and the stream, and this stack has no archive: choose a later --from"
         )
+    if source is Source.ARCHIVE:
+        _refuse_before_archive(platform, selection.from_ms)
     return source
+
+
+def _refuse_before_archive(platform: Platform, from_ms: int) -> None:
+    """Refuse a time before the archive begins: a plan without its events would look like a whole one."""
+    begins_ms = platform.archive.begins_ms()
+    if begins_ms is None or from_ms < begins_ms:
+        begins = "is empty" if begins_ms is None else f"begins at {_moment(begins_ms)}"
+        raise CannotOperate(
+            f"events of that time have left the log and the stream, and the archive {begins}: choose a later --from"
+        )
 
 
 def _load(platform: Platform, request: Request) -> ReplayJob:
@@ -209,5 +221,8 @@ _WHY_NOT: Final[Mapping[JobState, Callable[[ReplayJob], str]]] = {
 def _told_act(act: Act | None) -> str:
     if act is None:
         return "somebody"
-    at = datetime.fromtimestamp(act.at_ms / 1000, UTC)
-    return f"{act.by} at {at:%Y-%m-%dT%H:%M:%SZ}: {act.reason}"
+    return f"{act.by} at {_moment(act.at_ms)}: {act.reason}"
+
+
+def _moment(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
