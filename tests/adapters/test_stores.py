@@ -240,8 +240,30 @@ class TestCapacity:
         """Whoever took slots and died leaks nothing."""
         capacity = self.capacity(table)
         assert capacity.take(3, NOW_MS) == 3
-        assert capacity.take(1, NOW_MS + 500) == 0
+        assert capacity.take(1, NOW_MS + 499) == 0
         assert capacity.take(1, NOW_MS + 1_000) == 1
+
+    def test_slots_of_runs_that_ended_since_the_last_count_are_found(self, table: Table) -> None:
+        """While nobody waits, a run that ends leaves the stored figures alone: a new key would wait two seconds."""
+        self.fill(table, running=3)
+        assert self.capacity(table).load(NOW_MS) == Load(running=3, waiting=0)
+        for number in range(2):
+            ended = KeyStore(table, 2, 1_000).load(f"r{number}")
+            KeyStore(table, 2, 1_000).save(replace(make.idle(), key=ended.key, version=ended.version))
+        assert self.capacity(table).take(5, NOW_MS + 300) == 2
+
+    def test_slots_are_not_looked_for_while_keys_wait(self, table: Table) -> None:
+        """A run that ends hands its slot on to one of them; many dispatchers at work would count all the time."""
+        self.fill(table, running=3, waiting=1)
+        self.capacity(table).load(NOW_MS)
+        watched = edited(table)
+        assert self.capacity(watched).take(1, NOW_MS + 900) == 0
+        assert "query" not in watched.client.calls
+
+    def test_slots_just_taken_are_not_given_twice(self, table: Table) -> None:
+        """Their runs come into the index a little later: a count before misses them."""
+        assert self.capacity(table).take(3, NOW_MS) == 3
+        assert self.capacity(table).take(3, NOW_MS + 499) == 0
 
     @pytest.mark.parametrize("ahead_ms", [1_000, 3_600_000])
     def test_a_count_by_a_clock_that_was_ahead_lasts_no_longer(self, table: Table, ahead_ms: int) -> None:
@@ -255,13 +277,71 @@ class TestCapacity:
         assert capacity.take(3, NOW_MS + 50) == 3
         assert capacity.take(1, NOW_MS) == 0
 
+    def counted(self, table: Table, running: int = 0, waiting: int = 0) -> Capacity:
+        """Return the slots as counted just before a run ends."""
+        self.fill(table, running, waiting)
+        capacity = self.capacity(table)
+        capacity.load(NOW_MS)
+        return capacity
+
     def test_a_slot_that_was_given_up_goes_to_one_that_waits(self, table: Table) -> None:
+        assert self.counted(table, running=3, waiting=2).hand_on(NOW_MS) == 1
+
+    def test_who_counts_at_its_end_hands_on_its_own_slot_and_no_other(self, table: Table) -> None:
+        """It isn't among those counted. Taken for a lost one, it would be given twice: one too many, each second."""
+        self.fill(table, running=2, waiting=2)
+        capacity = self.capacity(table)
+        assert capacity.hand_on(NOW_MS) == 1
+        assert capacity.load(NOW_MS) == Load(running=3, waiting=2)
+
+    def test_who_counts_at_its_end_gives_its_slot_up_where_all_others_are_taken(self, table: Table) -> None:
         self.fill(table, running=3, waiting=2)
-        assert self.capacity(table).hand_on(NOW_MS) == 1
+        capacity = self.capacity(table)
+        assert capacity.hand_on(NOW_MS) == 0
+        assert capacity.load(NOW_MS) == Load(running=3, waiting=2)
 
     def test_a_lost_slot_is_handed_on_besides(self, table: Table) -> None:
+        capacity = self.counted(table, running=2, waiting=2)
+        assert capacity.hand_on(NOW_MS) == 2
+        assert capacity.load(NOW_MS) == Load(running=3, waiting=2)
+
+    def test_who_counts_at_its_end_hands_a_lost_slot_on_besides(self, table: Table) -> None:
         self.fill(table, running=1, waiting=2)
-        assert self.capacity(table).hand_on(NOW_MS) == 2
+        capacity = self.capacity(table)
+        assert capacity.hand_on(NOW_MS) == 2
+        assert capacity.load(NOW_MS) == Load(running=3, waiting=2)
+
+    def test_a_slot_that_nobody_took_is_free_at_once(self, table: Table) -> None:
+        """Keys waited by the count, and were served since: a new key would wait two seconds for all of these."""
+        capacity = self.counted(table, running=3, waiting=2)
+        assert capacity.hand_on(NOW_MS) == 1
+        capacity.give_back(1, nobody_waits=True)
+        assert capacity.load(NOW_MS) == Load(running=2, waiting=0)
+        assert capacity.take(1, NOW_MS + 1) == 1
+
+    def test_a_slot_that_those_asked_did_not_take_leaves_others_waiting(self, table: Table) -> None:
+        capacity = self.counted(table, running=3, waiting=2)
+        capacity.give_back(capacity.hand_on(NOW_MS), nobody_waits=False)
+        assert capacity.load(NOW_MS) == Load(running=2, waiting=2)
+
+    def test_slots_are_offered_to_as_many_as_wait_and_taken_by_as_many_as_are_found(self, table: Table) -> None:
+        """A count is up to a second old: slots taken for keys that don't wait any more would lie idle for the rest."""
+        capacity = self.counted(table, running=1, waiting=2)
+        assert capacity.offer(NOW_MS) == 2
+        assert capacity.take_offered(1, 2, NOW_MS) == 1
+        assert capacity.load(NOW_MS) == Load(running=2, waiting=0)
+
+    def test_slots_offered_stay_free_where_nobody_is_found(self, table: Table) -> None:
+        capacity = self.counted(table, running=1, waiting=2)
+        assert capacity.take_offered(0, capacity.offer(NOW_MS), NOW_MS) == 0
+        assert capacity.load(NOW_MS) == Load(running=1, waiting=0)
+
+    def test_slots_offered_are_not_taken_twice(self, table: Table) -> None:
+        capacity = self.counted(table, running=1, waiting=3)
+        offered = capacity.offer(NOW_MS)
+        assert capacity.take(1, NOW_MS) == 1
+        assert capacity.take_offered(2, offered, NOW_MS) == 0
+        assert capacity.load(NOW_MS) == Load(running=2, waiting=3)
 
     def test_nobody_waits_nothing_is_handed_on(self, table: Table) -> None:
         self.fill(table, running=1)
@@ -269,8 +349,7 @@ class TestCapacity:
 
     def test_as_many_slots_go_as_are_too_many(self, table: Table) -> None:
         """After the setting was lowered, say."""
-        self.fill(table, running=5, waiting=2)
-        capacity = self.capacity(table)
+        capacity = self.counted(table, running=5, waiting=2)
         assert [capacity.hand_on(NOW_MS) for _ in range(4)] == [0, 0, 1, 1]
 
     def test_a_key_keeps_its_slot_for_its_quantum_or_while_nobody_waits(self, table: Table) -> None:

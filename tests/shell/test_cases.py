@@ -283,6 +283,29 @@ class TestSlots:
         assert while_patient_waits
         assert max(turn for _, turn in while_patient_waits) == 3
 
+    def test_slots_that_were_looked_for_in_vain_stay_free(self) -> None:
+        """Nobody waits, but the stored figure says so. Each look took a slot for that key, until none was left."""
+        world = World(max_in_flight_runs=3)
+        assert world.platform.capacity.take(1, world.now_ms, at_most=0) == 0
+        for _ in range(3):
+            world.watch()
+        for number in range(3):
+            world.put(f"k{number}")
+        world.deliver()
+        assert len(world.live()) == 3
+
+    def test_a_slot_that_nobody_took_goes_to_the_next_key_at_once(self) -> None:
+        """Not a second later, when slots are counted again, and a look for them is due yet another second later."""
+        world = World(max_in_flight_runs=1)
+        for key in ("first", "second"):
+            world.put(key)
+        world.deliver()
+        world.run(only(world, "first"))
+        world.run(only(world, "second"))
+        world.put("late")
+        world.deliver()
+        assert only(world, "late")
+
     def test_a_waiting_key_that_cant_be_read_keeps_no_slot_from_the_others(self) -> None:
         """Nor does it fail the sequencer of the key whose run ended."""
         world = World(max_in_flight_runs=1)

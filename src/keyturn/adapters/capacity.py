@@ -4,7 +4,7 @@ Between two counts, whoever takes slots adds them to the stored figure, so that 
 free slots twice. A figure that is wrong (a taker died) lasts a second, until the next count: nothing can leak.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from keyturn.adapters.index import DueIndex
@@ -14,6 +14,9 @@ from keyturn.errors import Throttled
 
 _PLACE: Final = ("capacity", "runs")
 _COUNT_EVERY_MS: Final = 1_000
+
+_TAKEN_SLOTS_SHOW_MS: Final = 500
+"""How long after slots were taken their runs may be missing from the index: a count before would give them twice."""
 
 _NOBODY_WAITS_MS: Final = 500
 """How long it is believed that no key waits, without asking: each run that ends would pay a read for it. A slot that is
@@ -46,6 +49,8 @@ class Load:
     running: int
     waiting: int
     """Counted up to one more than there are slots: no more can be started, and a long queue would cost its length."""
+    is_fresh: bool = field(default=False, compare=False)
+    """Counted by who asks, just now."""
 
     @property
     def believed_ms(self) -> float:
@@ -65,9 +70,7 @@ class Capacity:
 
     def load(self, now_ms: int) -> Load:
         """Return the stored figures; counts anew when they are older than a second."""
-        found = self._load(now_ms)
-        self._known, self._known_at_ms = found, now_ms
-        return found
+        return self._load(now_ms, slots=0)
 
     def _load_if_waiting(self, now_ms: int) -> Load | None:
         """Return the figures if keys wait for a slot: those that are known while they may be believed."""
@@ -76,17 +79,26 @@ class Capacity:
             known = self.load(now_ms)
         return known if known.waiting else None
 
-    def _load(self, now_ms: int) -> Load:
+    def _load(self, now_ms: int, slots: int) -> Load:
+        """Return the stored figures for somebody who asks for so many slots; counts anew when they can't be right."""
         item = self.table.get(*_PLACE) or {}
-        counted_at_ms = item.get("counted_at_ms", 0)
         stored = Load(item.get("running", 0), item.get("waiting", 0))
+        counted_at_ms = item.get("counted_at_ms", 0)
         # A count from the future too is old: by a clock that is ahead, it would stand until then.
         is_recent = abs(now_ms - counted_at_ms) < _COUNT_EVERY_MS
-        if is_recent or not self._may_count(counted_at_ms, now_ms):
-            return stored
+        is_settled = abs(now_ms - item.get("taken_at_ms", 0)) >= _TAKEN_SLOTS_SHOW_MS
+        # While nobody waits, a run that ends leaves the figures alone: slots may be free though none is by them.
+        may_hide_slots = slots > self.max_in_flight_runs - stored.running and stored.waiting == 0 and is_settled
+        is_believed = is_recent and not may_hide_slots
+        found = self._count() if not is_believed and self._may_count(counted_at_ms, now_ms) else stored
+        self._known, self._known_at_ms = replace(found, is_fresh=False), now_ms
+        return found
+
+    def _count(self) -> Load:
         counted = Load(
             running=self.index.count(Queue.RUNNING),
             waiting=self.index.count_up_to(self.max_in_flight_runs + 1, Queue.WAITING),
+            is_fresh=True,
         )
         self._update(
             "SET running = :running, waiting = :waiting", None, running=counted.running, waiting=counted.waiting
@@ -98,8 +110,8 @@ class Capacity:
         if wanted == 0:
             return 0
         asked = wanted if at_most is None else min(wanted, at_most)
-        granted = max(0, min(asked, self.max_in_flight_runs - self.load(now_ms).running))
-        if granted and not self._add(granted, wanted - granted):
+        granted = max(0, min(asked, self.max_in_flight_runs - self._load(now_ms, asked).running))
+        if granted and not self._take(granted, wanted - granted, now_ms):
             granted = 0
         if granted == 0:
             self._update("ADD waiting :waiting", None, waiting=wanted)
@@ -120,29 +132,57 @@ class Capacity:
             return True
 
     def hand_on(self, now_ms: int) -> int:
-        """Return how many waiting keys may start now that a slot was given up.
+        """Return how many waiting keys may start now that a slot was given up; give back what none of them takes.
 
         None if too many runs are in flight: then this slot goes, and only as many others as are too many. Two if a
         slot was lost before.
         """
         load = self._load_if_waiting(now_ms)
-        if load is None or (load.running > self.max_in_flight_runs and self._drop_one()):
+        if load is None:
             return 0
-        has_lost_one = load.running < self.max_in_flight_runs and load.waiting > 1
-        if has_lost_one:
+        # A count of just now leaves the run out that gave its slot up.
+        left_out = 1 if load.is_fresh else 0
+        running = load.running + left_out
+        if running > self.max_in_flight_runs and (load.is_fresh or self._drop_one()):
+            return 0
+        has_lost_one = running < self.max_in_flight_runs and load.waiting > 1
+        more = left_out + (1 if has_lost_one else 0)
+        if more:
             self._known = None
-        return 1 + (1 if has_lost_one and self._add(1, 0) else 0)
+        was_taken = more > 0 and self._take(more, 0, now_ms)
+        return 1 - left_out + (more if was_taken else 0)
+
+    def offer(self, now_ms: int) -> int:
+        """Return how many keys that wait may start by the figures. Their slots aren't taken by that."""
+        load = self.load(now_ms)
+        return max(0, min(load.waiting, self.max_in_flight_runs - load.running))
+
+    def take_offered(self, found: int, offered: int, now_ms: int) -> int:
+        """Take slots for the keys that were found to wait, at most `offered`; return how many there were."""
+        taken = found if found and self._take(found, 0, now_ms) else 0
+        if found < offered:
+            self.give_back(0, nobody_waits=True)
+        return taken
+
+    def give_back(self, slots: int, *, nobody_waits: bool) -> None:
+        """Return slots that no key took, and note whether any waits: until the next count, a new key would wait too."""
+        self._known = None
+        if nobody_waits:
+            self._update("SET waiting = :none ADD running :less", None, none=0, less=-slots)
+        else:
+            self._update("ADD running :less", None, less=-slots)
 
     def _drop_one(self) -> bool:
         self._known = None
         return self._update("ADD running :less", "running > :most", less=-1, most=self.max_in_flight_runs)
 
-    def _add(self, granted: int, left: int) -> bool:
+    def _take(self, granted: int, left: int, now_ms: int) -> bool:
         return self._update(
-            "ADD running :granted, waiting :left",
+            "SET taken_at_ms = :now ADD running :granted, waiting :left",
             "running <= :most",
             granted=granted,
             left=left,
+            now=now_ms,
             most=self.max_in_flight_runs - granted,
         )
 

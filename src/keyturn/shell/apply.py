@@ -130,10 +130,13 @@ def hand_on(platform: Platform) -> None:
         slots = platform.capacity.hand_on(now_ms)
         if slots == 0:
             return
+        offered = 0
         for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
+            offered += 1
             slots -= _takes_slot(platform, entry.key)
             if slots == 0:
                 return
+        platform.capacity.give_back(slots, nobody_waits=offered < _HANDS_MAX)
     except Throttled as error:
         leave(error)
     wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)

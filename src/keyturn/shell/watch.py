@@ -119,12 +119,11 @@ def _wake_loaded(platform: Platform, state: KeyState) -> None:
 def fill_slots(platform: Platform, has_time: HasTime) -> int:
     """Give free slots to the keys that wait longest; return to how many."""
     now_ms = platform.clock()
-    load = platform.capacity.load(now_ms)
-    wanted = min(load.waiting, platform.settings.max_in_flight_runs)
-    free = platform.capacity.take(wanted, now_ms)
-    if free == 0:
+    offered = platform.capacity.offer(now_ms)
+    if offered == 0:
         return 0
-    keys = [entry.key for entry in platform.index.some_waiting(free)][:free]
+    found = [entry.key for entry in platform.index.some_waiting(offered)][:offered]
+    keys = found[: platform.capacity.take_offered(len(found), offered, now_ms)]
     aside: list[str] = []
 
     def start(platform: Platform, key: str) -> None:
