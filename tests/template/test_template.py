@@ -1,6 +1,7 @@
 """What the template promises: it lints in every variant, grants little, encrypts all, keeps what it must keep."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 from cfnlint.api import ManualArgs, lint
 
+from keyturn.adapters import telemetry
 from keyturn.adapters.clients import client
 from keyturn.settings import Settings
+from tests.shell.world import World
 from tests.template.stack import (
     BASIC_EXECUTION,
     KEY_ARN,
@@ -348,7 +351,7 @@ def test_every_alarm_is_named_by_its_stack_and_says_what_is_wrong() -> None:
     alarms = resources(source(), "AWS::CloudWatch::Alarm").values()
     assert all(alarm["Properties"]["AlarmName"]["Fn::Sub"].startswith("${AWS::StackName}-") for alarm in alarms)
     assert all(alarm["Properties"]["AlarmDescription"] for alarm in alarms)
-    assert all(alarm["Condition"] == "HasAlarms" for alarm in alarms)
+    assert {alarm["Condition"] for alarm in alarms} == {"HasAlarms", "WatchesIntake"}
 
 
 def test_an_alarm_of_the_canary_reaches_what_rolls_it_back() -> None:
@@ -374,8 +377,31 @@ def test_alarms_watch_metrics_that_are_sent() -> None:
     """A metric that was renamed in the code would leave its alarm silent for ever."""
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "keyturn").rglob("*.py"))
     for name, alarm in resources(source(), "AWS::CloudWatch::Alarm").items():
-        if alarm["Properties"]["Namespace"] == "Keyturn":
+        if alarm["Properties"].get("Namespace") == "Keyturn":
             assert f'"{alarm["Properties"]["MetricName"]}"' in code, name
+
+
+def test_a_watchdog_that_is_only_woken_counts_as_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wake-ups go on when its schedule is switched off, and mend no overdue run: what a pass alone sends is watched."""
+    silent = resources(source(), "AWS::CloudWatch::Alarm")["WatchdogSilentAlarm"]["Properties"]
+    assert (silent["Statistic"], silent["TreatMissingData"]) == ("SampleCount", "breaching")
+    world, sent = World(), list[str]()
+    monkeypatch.setattr(telemetry, "count", lambda name, value=1: sent.append(name))  # noqa: ARG005
+    world.fill()
+    assert silent["MetricName"] not in sent
+    world.watch()
+    assert silent["MetricName"] in sent
+
+
+def test_an_intake_that_stands_still_rings() -> None:
+    """A mapping that somebody switched off, or that lost its key, invokes nothing: no metric of invocations tells."""
+    alarm = resources(source(), "AWS::CloudWatch::Alarm")["DispatcherSilentAlarm"]["Properties"]
+    watched = {one["Id"]: one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one}
+    assert {name: (one["Namespace"], one["MetricName"]) for name, one in watched.items()} == {
+        "incoming": ("AWS/Kinesis", "IncomingRecords"),
+        "invocations": ("AWS/Lambda", "Invocations"),
+    }
+    assert re.findall(r"FILL\((\w+), 0\)", alarm["Metrics"][0]["Expression"]) == list(watched)
 
 
 ENVIRONMENTS: dict[str, Any] = {
