@@ -7,19 +7,20 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from keyturn.core.state import WaitsFor
+from keyturn.core.state import Phase, WaitsFor
 from keyturn_cli.looking.explanation import pending, reason, since_ms
 from keyturn_cli.looking.key_page import PHASE_STYLES, state_document
 from keyturn_cli.looking.listing import Page, Row, read_page
 from keyturn_cli.looking.queues import Listed, Mark
 from keyturn_cli.looking.stack import StackReader
 from keyturn_cli.looking.times import since
-from keyturn_cli.looking.wording import aligned, argument, quoted
+from keyturn_cli.looking.wording import aligned, argument, counted, quoted
 from keyturn_cli.options import AsOutput, Output, on_stack, show, target_of
 from keyturn_cli.screen import Line
 from keyturn_cli.target import AwsOptions
 
 LIMIT_MAX: Final = 1_000
+_NAMED_MAX: Final = 5
 _IDLE: Final = "Idle keys aren't listed, since they aren't indexed; look at one: keyturn key KEY"
 _NONE: Final = {
     None: "No key{of} is running, waiting, parked or held",
@@ -64,6 +65,11 @@ def keys(
         _document(page, token, now_ms),
         lambda screen: screen.lines(_lines(page, none_of(phase, route), more, now_ms)),
     )
+    if page.unreadable:
+        named = ", ".join(map(quoted, page.unreadable[:_NAMED_MAX]))
+        more = ", ..." if len(page.unreadable) > _NAMED_MAX else ""
+        told = f"{counted(len(page.unreadable), 'key')} can't be read by this version: {named}{more}"
+        typer.echo(f"{told}. Look from the version that is deployed.", err=True)
     if route and not page.rows and reader.routes.named(route) is None:
         named = ", ".join(one.name for one in reader.routes.routes)
         typer.echo(f"This checkout has no route {quoted(route)}, only {named}.", err=True)
@@ -110,8 +116,8 @@ def _row(row: Row, now_ms: int) -> tuple[str, ...]:
 
 def _phase(row: Row) -> str:
     """The phase as it is listed by: keys that wait for a time or a release are listed as what they wait for."""
-    if row.state.hold is not None and row.state.run is None:
-        return Listed.HELD.value
+    if row.state.phase is Phase.IDLE:
+        return Listed.HELD.value  # an idle key is in no other queue
     names = {WaitsFor.TIME: Listed.RETRY, WaitsFor.RELEASE: Listed.HELD}
     waits_for = row.state.waits_for
     return names[waits_for].value if waits_for in names else row.state.phase.value
@@ -126,4 +132,5 @@ def _document(page: Page, token: str | None, now_ms: int) -> dict[str, Any]:
         ],
         "after": token,
         "looked_at": page.looked_at,
+        "unreadable": list(page.unreadable),
     }

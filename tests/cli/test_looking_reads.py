@@ -17,9 +17,12 @@ from keyturn_cli.looking.queues import Listed
 from keyturn_cli.looking.run_page import run_document, run_lines
 from keyturn_cli.looking.runs import read_run
 from keyturn_cli.looking.stack import StackReader
+from keyturn_cli.looking.status_page import needs
 from keyturn_cli.looking.story import read_story
+from keyturn_cli.options import Output
 
 from keyturn.adapters.controls import HOLD_ROUTE, PARTITION
+from keyturn.adapters.table import encode_item
 from keyturn.core.commands import Operator
 from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
 from keyturn.core.replay_plan import Selection
@@ -418,3 +421,58 @@ def test_nothing_is_ever_scanned(world: World, monkeypatch: pytest.MonkeyPatch) 
     read_run(reader, "k")
     assert calls <= {"query", "get_item", "batch_get_item"}, calls
     assert "query" in calls
+
+
+def _of_tomorrow(world: World, key: str) -> None:
+    """Have a later version write a key's state."""
+    (item,) = world.items(f"key#{key}", "state")
+    later = encode_item(item | {"phase": "hibernating"})
+    world.dynamodb.put_item(TableName=world.settings.state_table, Item=later)
+
+
+def test_a_key_that_cannot_be_read_hides_no_other(world: World) -> None:
+    """It is told by name; the stack, and all its other keys, are shown."""
+    _busy(world, 12)
+    for key in ("key-0", "key-5"):
+        _of_tomorrow(world, key)
+    pages = _pages(reader_of(world), None, 4)
+    listed = {row.state.key for page in pages for row in page.rows}
+    assert listed == {f"key-{one}" for one in range(12)} - {"key-0", "key-5"}
+    assert sorted(key for page in pages for key in page.unreadable) == ["key-0", "key-5"]
+    overview = read_overview(reader_of(world))
+    assert (overview.running, overview.waiting, overview.unreadable) == (3, 9, ("key-0", "key-5"))
+    (advice,) = [one for one in needs(overview) if "read" in one.what]
+    assert advice.what == "2 keys can't be read by this version: look from the one that is deployed"
+    assert advice.command == "keyturn key key-0"
+
+
+def test_a_key_that_cannot_be_read_is_told_below_the_list(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list without it must not look whole."""
+    _busy(world, 2)
+    _of_tomorrow(world, "key-1")
+    monkeypatch.setattr(keys, "target_of", lambda *_options: None)
+    monkeypatch.setattr(StackReader, "of", lambda _target: reader_of(world))
+    capsys.readouterr()
+    keys.keys()
+    told = capsys.readouterr()
+    assert "'key-0'" in told.out
+    assert told.err == "1 key can't be read by this version: 'key-1'. Look from the version that is deployed.\n"
+    keys.keys(output=Output.JSON)
+    assert json.loads(capsys.readouterr().out)["unreadable"] == ["key-1"]
+
+
+def test_a_parked_key_without_a_run_is_listed_as_parked_though_it_is_held(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Releasing it alone would do nothing: it needs to be resumed."""
+    world.put("k", "behind", inventory="permanent")
+    world.settle()
+    hold(world.platform, "k", OPERATOR)
+    monkeypatch.setattr(keys, "target_of", lambda *_options: None)
+    monkeypatch.setattr(StackReader, "of", lambda _target: reader_of(world))
+    capsys.readouterr()
+    keys.keys(phase=Listed.PARKED, output=Output.JSON)
+    (row,) = json.loads(capsys.readouterr().out)["keys"]
+    assert (row["run"], row["hold"]["by"], row["listed"]) == (None, "me", "parked")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -278,13 +279,31 @@ def test_a_record_in_quarantine_is_found_by_its_id(world: World) -> None:
     )
 
 
+def test_how_much_of_the_quarantine_was_searched_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that isn't found may be one of earlier, or of a day with more than are looked at."""
+    for name in ("items", "find"):
+        monkeypatch.setattr(f"keyturn_cli.tracing.{name}.QUARANTINE_READ_A_DAY_MAX", 2)
+    quarantine = Quarantine(world.table, world.payloads, DAY_S, 8)
+    for number in range(3):
+        rejection = Rejection("shard-1", at(number), "k", Reason.NOT_JSON, "", b"{", ARRIVED_MS)
+        quarantine.put(rejection, ARRIVED_MS + 300)
+    day = datetime.fromtimestamp(ARRIVED_MS / 1_000, UTC).date()
+    with pytest.raises(NotFound, match=rf"nor in quarantine \(since .* UTC, and of {day} 2 records only; --since"):
+        world.story("order/1", "k")
+
+
 @pytest.mark.parametrize(
     ("event", "key", "scans", "says"),
     [
-        ("nobody", "k", False, "neither in the key's log nor in quarantine"),
+        (
+            "nobody",
+            "k",
+            False,
+            r"neither in the key's log nor in quarantine \(since .* UTC; --since looks",
+        ),
         ("nobody", "", False, "say --key"),
         ("0" * 32, "", False, "or --scan"),
-        ("nobody", "", True, "nowhere in the table"),
+        ("nobody", "", True, "no event of the table"),
     ],
 )
 def test_what_is_nowhere_is_told_in_a_line(world: World, event: str, key: str, scans: bool, says: str) -> None:

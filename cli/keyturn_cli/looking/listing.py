@@ -34,6 +34,8 @@ class Page:
     after: Mark | None
     """None when there are no more."""
     looked_at: int
+    unreadable: tuple[str, ...] = ()
+    """Keys among them that another version wrote."""
 
 
 def read_page(
@@ -43,17 +45,27 @@ def read_page(
     names = _families(reader, phase, route)
     marks = listed(reader, names, after)
     rows: list[Row] = []
+    unreadable: list[str] = []
     last, looked_at = after, 0
+
+    def page(behind: Mark | None) -> Page:
+        return Page(tuple(rows), behind, looked_at, tuple(unreadable))
+
     while chunk := list(islice(marks, min(_LOADED_AT_ONCE, limit))):
-        for mark, row in _rows(reader, chunk, names):
+        states = reader.readable(mark.key for mark in chunk)
+        for mark in chunk:
             last, looked_at = mark, looked_at + 1
+            if mark.key not in states:
+                unreadable.append(mark.key)
+                continue
+            row = _row(reader, states[mark.key], names)
             if row is not None and route in {"", row.route}:
                 rows.append(row)
             if len(rows) == limit:
-                return Page(tuple(rows), _next(last, marks, is_last_of_chunk=mark is chunk[-1]), looked_at)
+                return page(_next(last, marks, is_last_of_chunk=mark is chunk[-1]))
         if looked_at >= LOOKED_AT_MAX:
-            return Page(tuple(rows), last, looked_at)
-    return Page(tuple(rows), None, looked_at)
+            return page(last)
+    return page(None)
 
 
 def _next(last: Mark, marks: Iterator[Mark], *, is_last_of_chunk: bool) -> Mark | None:
@@ -69,13 +81,11 @@ def _families(reader: StackReader, phase: Listed | None, route: str) -> list[str
     return [name for name in names if not route or not name.startswith(held) or name in others]
 
 
-def _rows(reader: StackReader, marks: Sequence[Mark], names: Sequence[str]) -> Iterator[tuple[Mark, Row | None]]:
-    states = reader.keys.load_many(mark.key for mark in marks)
-    for mark in marks:
-        state = states[mark.key]
-        entry = due(state, reader.keys.index_rounding_ms)
-        is_there = entry is not None and entry.family in names
-        yield mark, Row(state, route_of(reader, state)) if is_there else None
+def _row(reader: StackReader, state: KeyState, names: Sequence[str]) -> Row | None:
+    """The row of a key; None if it has left its queue since the index was read."""
+    entry = due(state, reader.keys.index_rounding_ms)
+    is_there = entry is not None and entry.family in names
+    return Row(state, route_of(reader, state)) if is_there else None
 
 
 def route_of(reader: StackReader, state: KeyState) -> str:

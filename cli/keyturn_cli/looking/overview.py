@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,6 +78,8 @@ class Overview:
     rollout: Rollout = NOTHING_PUBLISHED
     health: Health | None = None
     """How the canary does, if there is one."""
+    unreadable: tuple[str, ...] = ()
+    """Keys at the heads of the queues that another version wrote."""
 
 
 def read_overview(reader: StackReader) -> Overview:
@@ -86,6 +88,8 @@ def read_overview(reader: StackReader) -> Overview:
     queues = [queue_name(queue) for queue in (Queue.RUNNING, Queue.WAITING, Queue.RETRY, Queue.PARKED)]
     counts = count(reader, [*queues, *held, Kind.QUARANTINE, Kind.DEAD_LETTER])
     filled = [name for name in (*queues, *held) if counts[name]]
+    heads = _heads(reader, filled)
+    states = reader.readable(heads)
     return Overview(
         where=reader.target.where,
         stack_name=reader.target.stack_name,
@@ -95,7 +99,7 @@ def read_overview(reader: StackReader) -> Overview:
         parked=counts[Queue.PARKED],
         held=sum(counts[name] for name in held),
         cap=int(reader.settings["MAX_IN_FLIGHT_RUNS"]),
-        oldest=_oldest(reader, filled),
+        oldest=_oldest(states.values()),
         lag_s=_lag_s(reader),
         parked_keys=_first(reader, [name for name in filled if name == Queue.PARKED]),
         held_keys=_first(reader, [name for name in filled if name in held]),
@@ -108,23 +112,28 @@ def read_overview(reader: StackReader) -> Overview:
         now_ms=reader.clock(),
         rollout=standing.rollout,
         health=ReleaseStore(reader.table).health(standing.rollout.canary) if standing.rollout.canary else None,
+        unreadable=tuple(sorted(heads - states.keys())),
     )
 
 
 def _first(reader: StackReader, names: Sequence[str]) -> tuple[KeyState, ...]:
     """The states of the keys that stand longest in some queues."""
     marks = list(islice(listed(reader, names), SHOWN))
-    states = reader.keys.load_many(mark.key for mark in marks)
-    return tuple(states[mark.key] for mark in marks)
+    states = reader.readable(mark.key for mark in marks)
+    return tuple(states[mark.key] for mark in marks if mark.key in states)
 
 
-def _oldest(reader: StackReader, names: Sequence[str]) -> Oldest | None:
-    """The oldest unfinished event of the keys at the heads of the queues, which is where it usually is."""
+def _heads(reader: StackReader, names: Sequence[str]) -> set[str]:
+    """The keys at the heads of some queues, which is where the oldest event usually is."""
     with ThreadPoolExecutor(len(names) or 1) as threads:
         heads = threads.map(lambda name: [mark.key for mark in islice(listed(reader, [name]), _HEADS)], names)
-        keys = {key for found in heads for key in found}
-    states = [state for state in reader.keys.load_many(keys).values() if state.pending_since_ms]
-    first = min(states, key=lambda state: (state.pending_since_ms, state.key), default=None)
+        return {key for found in heads for key in found}
+
+
+def _oldest(states: Iterable[KeyState]) -> Oldest | None:
+    """The oldest unfinished event of some keys."""
+    pending = [state for state in states if state.pending_since_ms]
+    first = min(pending, key=lambda state: (state.pending_since_ms, state.key), default=None)
     return Oldest(first.key, first.pending_since_ms) if first is not None else None
 
 

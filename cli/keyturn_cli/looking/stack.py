@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -57,6 +57,10 @@ class StackReader:
         if state.version == 0:
             raise NotFound(f"key {quoted(key)} has never had an event in this stack ({self.target.where})")
         return state
+
+    def readable(self, keys: Iterable[str]) -> dict[str, KeyState]:
+        """Many keys' states; without those that another version wrote, which this one can't read."""
+        return {state.key: state for state in self.keys.load_readable(keys)[0]}
 
     def execution_name(self, route: str, key: str, fence: int) -> str:
         """The name of the execution of an attempt."""

@@ -31,6 +31,10 @@ def needs(overview: Overview) -> list[Advice]:
 
 
 def _needs_on_work(overview: Overview) -> Iterator[Advice]:
+    if overview.unreadable:
+        lost = counted(len(overview.unreadable), "key")
+        what = f"{lost} can't be read by this version: look from the one that is deployed"
+        yield Advice(what, command("key", overview.unreadable[0]))
     if overview.parked:
         first = overview.parked_keys[0].key if overview.parked_keys else "KEY"
         verb = "is" if overview.parked == 1 else "are"
@@ -211,6 +215,7 @@ def status_document(overview: Overview) -> dict[str, Any]:
         ],
         "replays": [_replay_document(job) for job in overview.replays],
         "releases": rollout_document(overview.rollout, overview.health),
+        "unreadable_keys": list(overview.unreadable),
         "quarantined": overview.quarantined,
         "dead_letters": overview.dead_letters,
         "watchdog": last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,7 +12,8 @@ from keyturn.core.event import identity_hash
 from keyturn.core.naming import key_hash
 from keyturn_cli.errors import NotFound
 from keyturn_cli.looking.fates import is_finished
-from keyturn_cli.tracing.items import EVENT, Items
+from keyturn_cli.moments import clock_text
+from keyturn_cli.tracing.items import EVENT, QUARANTINE_READ_A_DAY_MAX, Items
 from keyturn_cli.tracing.logs import Logs
 from keyturn_cli.tracing.story import Line, Story
 from keyturn_cli.tracing.telling import Item, Material, tell, tell_of_quarantined
@@ -73,12 +75,13 @@ class Finder:
         """Find the event and tell its story. Raises NotFound, with what else could be said."""
         places = self._in_key(wanted) if wanted.key else self._in_logs(wanted)
         if not places:
-            quarantined = self._in_quarantine(wanted)
+            looked_at = Counter[str]()
+            quarantined = self._in_quarantine(wanted, looked_at)
             if quarantined is not None:
                 return quarantined
             places = list(self._matching(scan(), wanted, fetches=False)) if scan else []
-        if not places:
-            raise NotFound(self._unknown(wanted, is_scanned=scan is not None))
+            if not places:
+                raise NotFound(self._unknown(wanted, self._told_of(looked_at), is_scanned=scan is not None))
         return self._story_of(_only(wanted, places))
 
     def _in_key(self, wanted: Wanted) -> list[Place]:
@@ -115,12 +118,15 @@ class Finder:
             )
         return [Place(key, event) for (key, _), event in found.items() if event is not None]
 
-    def _in_quarantine(self, wanted: Wanted) -> Story | None:
-        matching = [
-            item
-            for item in self.items.quarantined(self.since_ms, self.now_ms)
-            if wanted.key in {"", item["key"]} and self._has_id(item, wanted)
-        ]
+    def _in_quarantine(self, wanted: Wanted, looked_at: Counter[str]) -> Story | None:
+        """Find a record that never became an event; counts by day what was looked at."""
+
+        def counted() -> Iterator[Item]:
+            for item in self.items.quarantined(self.since_ms, self.now_ms):
+                looked_at[item["pk"].partition("#")[2]] += 1
+                yield item
+
+        matching = [item for item in counted() if wanted.key in {"", item["key"]} and self._has_id(item, wanted)]
         if not matching:
             return None
         latest = max(matching, key=lambda item: int(item["quarantined_at_ms"]))
@@ -161,16 +167,24 @@ class Finder:
         elif not self.logs.groups and not self.logs.notes:
             yield "the stack has no log groups"
 
-    def _unknown(self, wanted: Wanted, *, is_scanned: bool) -> str:
+    def _told_of(self, looked_at: Counter[str]) -> str:
+        """Say which part of the quarantine was searched."""
+        cut = [day for day, count in sorted(looked_at.items()) if count == QUARANTINE_READ_A_DAY_MAX]
+        parts = f", and of {', '.join(cut)} {QUARANTINE_READ_A_DAY_MAX:,} records only" if cut else ""
+        return f"in quarantine (since {clock_text(self.since_ms)}{parts}; --since looks further back)"
+
+    def _unknown(self, wanted: Wanted, quarantine: str, *, is_scanned: bool) -> str:
         if is_scanned:
             large = "" if wanted.source else ", or so large that it is found by --source only"
-            return f"{wanted} is nowhere in the table: never put, or expired{large}"
+            return f"{wanted} is no event of the table, never put or expired{large}, nor {quarantine}"
         if wanted.key:
-            return f"{wanted} is neither in the key's log nor in quarantine. Is the key right, and the id?"
+            asked = "Is the key right, and the id? Or it has expired"
+            return f"{wanted} is neither in the key's log nor {quarantine}. {asked}"
         notes = f" ({'; '.join(self.logs.notes)})" if self.logs.notes else ""
         if not wanted.flow_ids:
-            return f"{wanted} is no flow id, by which logs could be searched: say --key or --source, or --scan"
-        return f"{wanted} is neither in the logs{notes} nor in quarantine: say --key, a longer --since, or --scan"
+            no_logs = "no flow id, by which logs could be searched"
+            return f"{wanted} is {no_logs}, nor {quarantine}: say --key or --source, or --scan"
+        return f"{wanted} is neither in the logs{notes} nor {quarantine}: say --key, or --scan"
 
 
 def about(story: Story, firsts: Collection[str], lines: Iterable[Line]) -> list[Line]:

@@ -30,7 +30,7 @@ EVENT: Final = "event#"
 _IDENTITY: Final = "id#"
 
 _OPERATIONS_READ_MAX: Final = 500
-_QUARANTINE_READ_A_DAY_MAX: Final = 2_000
+QUARANTINE_READ_A_DAY_MAX: Final = 2_000
 """Records of one day that are looked through: a few megabytes."""
 
 
@@ -68,7 +68,7 @@ class Items:
         day, first = (datetime.fromtimestamp(at_ms / 1000, UTC).date() for at_ms in (now_ms, since_ms))
         while day >= first:
             arguments = {"KeyConditionExpression": "pk = :pk", "ScanIndexForward": False}
-            yield from self.table.query(arguments, {"pk": f"quarantine#{day}"}, _QUARANTINE_READ_A_DAY_MAX)
+            yield from self.table.query(arguments, {"pk": f"quarantine#{day}"}, QUARANTINE_READ_A_DAY_MAX)
             day -= timedelta(days=1)
 
     def envelope(self, item: Item, *, fetches: bool = True) -> Envelope:
