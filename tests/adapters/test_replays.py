@@ -214,12 +214,12 @@ def test_a_shard_that_never_says_that_it_is_at_its_end_is_left() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_stream_has_no_records_of_before_it_was_there() -> None:
-    """Nor of longer ago than it keeps them."""
+    """Nor of longer ago than it keeps them. Of a stack's first stream nothing came before it."""
     client: Any = boto3.client("kinesis")
     client.create_stream(StreamName="s", ShardCount=1)
     summary = client.describe_stream_summary(StreamName="s")["StreamDescriptionSummary"]
     created_ms = round(summary["StreamCreationTimestamp"].timestamp() * 1_000)
-    for age_h, since_h in ((1, 0), (30, 6)):
+    for age_h, is_first, since_h in ((1, False, 0), (30, False, 6), (1, True, -23)):
         now_ms = created_ms + age_h * 3_600_000
         reader = StreamReader(lambda _service: client, "s", Process(clock=lambda now_ms=now_ms: now_ms))  # type: ignore[misc]
-        assert reader.keeps_since_ms() == created_ms + since_h * 3_600_000
+        assert reader.keeps_since_ms(is_first=is_first) == created_ms + since_h * 3_600_000

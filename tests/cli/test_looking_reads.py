@@ -10,6 +10,7 @@ import pytest
 from keyturn_cli import keys
 from keyturn_cli.errors import NotFound
 from keyturn_cli.looking.fates import Fate
+from keyturn_cli.looking.key_items import KeyItems
 from keyturn_cli.looking.key_page import key_document, key_lines
 from keyturn_cli.looking.listing import Page, read_page
 from keyturn_cli.looking.overview import read_overview
@@ -24,9 +25,12 @@ from keyturn_cli.options import Output
 from keyturn.adapters.controls import HOLD_ROUTE, PARTITION
 from keyturn.adapters.table import encode_item
 from keyturn.core.commands import Operator
+from keyturn.core.positions import Position
 from keyturn.core.replay_job import Act, JobState, ReplayJob, Source
 from keyturn.core.replay_plan import Selection
+from keyturn.core.state import Span
 from keyturn.shell.operate import hold, skip
+from keyturn.shell.replays import rewind_key
 from tests.adapters.aws import refused
 from tests.cli.looking import reader_of
 from tests.core.states import at
@@ -476,3 +480,28 @@ def test_a_parked_key_without_a_run_is_listed_as_parked_though_it_is_held(
     keys.keys(phase=Listed.PARKED, output=Output.JSON)
     (row,) = json.loads(capsys.readouterr().out)["keys"]
     assert (row["run"], row["hold"]["by"], row["listed"]) == (None, "me", "parked")
+
+
+def test_the_last_run_of_a_key_whose_replay_waits_is_the_one_before_it(world: World) -> None:
+    """Its cursor stands where no event is: before the first that is to run again."""
+    for number in range(3):
+        last = world.put("k", event_id=str(number))
+    world.settle()
+    world.platform.keys.table.put_many([_held_route("standard")])
+    world.now_ms += 2_000
+    second = Position(KeyItems(world.platform.keys.table, "k").newest_events(2)[0].position)
+    rewind_key(world.platform, "k", [Span(second, second)], OPERATOR, replay="r", is_new_generation=True)
+    (event,) = read_run(reader_of(world), "k").events
+    assert event.position == last
+
+
+def test_an_event_that_has_left_the_log_is_said_to_be_gone(world: World) -> None:
+    """A key outlives its events: nobody should look for a mistake in the command."""
+    world.put("k")
+    world.settle()
+    (item,) = world.items("key#k", "event#")
+    world.dynamodb.delete_item(
+        TableName=world.settings.state_table, Key={name: {"S": item[name]} for name in ("pk", "sk")}
+    )
+    with pytest.raises(NotFound, match=r"has no event at .* any more, if it ever had: finished ones leave the log"):
+        read_run(reader_of(world), "k")

@@ -521,7 +521,7 @@ def test_a_time_before_the_archive_began_is_refused() -> None:
 
 def test_a_stream_that_is_younger_than_the_time_is_not_searched_for_it() -> None:
     """It was replaced: what came before it is found in the log."""
-    world = World()
+    world = World(stream_epoch=2)
     since_ms = world.now_ms
     world.put("k", "standard", "into the old stream")
     world.settle()

@@ -85,7 +85,21 @@ def _position_of(reader: StackReader, state: KeyState, items: KeyItems, which: s
         return state.run.slice.first
     if state.cursor == START:
         raise NotFound(f"key {quoted(state.key)} has not run anything yet: see {command('key', state.key)}")
-    return state.cursor
+    return _last_position(state, items)
+
+
+def _last_position(state: KeyState, items: KeyItems) -> str:
+    """Where the last run of a key without one was: a replay has its cursor before what is to run, where no event is."""
+    replay = state.replay
+    if replay is None or not state.is_replaying or items.events(state.cursor, state.cursor):
+        return state.cursor
+    return _position_with_fence(items, state.fence) or replay.resume_at
+
+
+def _position_with_fence(items: KeyItems, fence: int) -> str | None:
+    """Where an attempt stored a result; None if none of the latest has its fence."""
+    results = islice(items.results_backwards("~"), _RESULTS_SEARCHED)
+    return next((stored.last.position for stored in results if stored.fence == fence), None)
 
 
 def _position_of_execution(state: KeyState, items: KeyItems, name: str) -> str:
@@ -97,8 +111,7 @@ def _position_of_execution(state: KeyState, items: KeyItems, name: str) -> str:
     recorded = items.attempt_of(name)
     if recorded is not None:
         return recorded.first
-    results = islice(items.results_backwards("~"), _RESULTS_SEARCHED)
-    found = next((stored.last.position for stored in results if stored.fence == int(fence)), None)
+    found = _position_with_fence(items, int(fence))
     if found is None:
         raise NotFound(
             f"no run of key {quoted(state.key)} with execution {one_line(name)} is recorded: name its position instead,"
@@ -114,7 +127,10 @@ def _slice_at(state: KeyState, items: KeyItems, position: str) -> list[Event]:
         return items.events(run.slice.first, run.slice.last)
     events = items.events(position, position)
     if not events:
-        raise NotFound(f"key {quoted(state.key)} has no event at {position}: see {command('key', state.key)}")
+        raise NotFound(
+            f"key {quoted(state.key)} has no event at {position} any more, if it ever had: finished ones leave the log"
+            f" when their time to live ends; see {command('key', state.key)}"
+        )
     recorded = [one for one in items.attempts(Stretch.through(position, position)) if one.covers(position)]
     if recorded:
         last = max(recorded, key=lambda attempt: attempt.fence)

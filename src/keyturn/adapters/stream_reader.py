@@ -55,18 +55,18 @@ class StreamReader:
     name: str
     process: Process = THIS
 
-    def keeps_since_ms(self) -> int:
-        """Since when the stream has its records, in epoch milliseconds: no longer than it exists.
+    def keeps_since_ms(self, *, is_first: bool) -> int:
+        """Since when the stream has all records, in epoch milliseconds.
 
-        A retention that was raised less than its length ago isn't told apart: what had expired by then stays gone.
+        One that isn't the stack's first has none of before it was there. A retention that was raised less than its
+        length ago isn't told apart: what had expired by then stays gone.
         """
         with translated("describing the stream"):
-            summary = self.client_of("kinesis").describe_stream_summary(StreamName=self.name)[
-                "StreamDescriptionSummary"
-            ]
+            answer = self.client_of("kinesis").describe_stream_summary(StreamName=self.name)
+        summary = answer["StreamDescriptionSummary"]
         created: datetime = summary["StreamCreationTimestamp"]
-        retention_ms = int(summary["RetentionPeriodHours"]) * 3_600_000
-        return max(self.process.clock() - retention_ms, round(created.timestamp() * 1000))
+        expired_ms = self.process.clock() - int(summary["RetentionPeriodHours"]) * 3_600_000
+        return expired_ms if is_first else max(expired_ms, round(created.timestamp() * 1000))
 
     def read(self, from_ms: int, until_ms: int, mark: Mark) -> Iterator[tuple[Sequence[Mapping[str, Any]], Mark]]:
         """Yield records that arrived from `from_ms` until `until_ms`, each call's with the mark to go on from behind.

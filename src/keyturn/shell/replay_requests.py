@@ -21,6 +21,9 @@ KEYS_MAX: Final = 20_000
 
 RATE_MAX: Final = 1_000
 
+_FIRST_EPOCH: Final = 1
+"""The default of StreamEpoch, which rises with each stream that takes another's place."""
+
 _POSITION_CHARACTERS_MAX: Final = len(position(0, "0"))
 
 
@@ -114,10 +117,11 @@ def _is_interrupted(platform: Platform, job: ReplayJob, state: JobState) -> bool
 
 
 def _source(platform: Platform, selection: Selection) -> Source:
+    is_first, now_ms = platform.settings.stream_epoch <= _FIRST_EPOCH, platform.clock()
     source = choose_source(
         selection,
-        platform.clock(),
-        stream_since_ms=platform.stream_reader.keeps_since_ms() if selection.from_ms else platform.clock(),
+        now_ms,
+        stream_since_ms=platform.stream_reader.keeps_since_ms(is_first=is_first) if selection.from_ms else now_ms,
         log_retention_ms=platform.settings.event_retention_s * 1000,
         has_archive=platform.archive.is_on,
     )
