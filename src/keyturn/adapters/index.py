@@ -98,9 +98,9 @@ class DueIndex:
             entry for bucket in range(self.buckets) for entry in self._read(queue.value, bucket, limit, from_ms=at_ms)
         ]
 
-    def heads(self, queue: Queue) -> list[Entry]:
-        """Return the first entry of each bucket of a queue: among them is the one that waits longest."""
-        return [entry for bucket in range(self.buckets) for entry in self._read(queue, bucket, 1)]
+    def heads(self, family: str) -> list[Entry]:
+        """Return the first entry of each bucket of a family: among them is the one that waits longest."""
+        return [entry for bucket in range(self.buckets) for entry in self._read(family, bucket, 1)]
 
     def some_waiting(self, limit: int) -> Iterator[Entry]:
         """Yield keys that wait for a slot: the oldest of one bucket after the other, from a random bucket on.

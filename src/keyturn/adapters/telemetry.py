@@ -54,9 +54,9 @@ def duration_ms(name: str, value: int) -> None:
     _add(name, MetricUnit.Milliseconds, value)
 
 
-def seconds(name: str, value: float) -> None:
-    """Note an age in seconds."""
-    _add(name, MetricUnit.Seconds, value)
+def oldest_unfinished(age_ms: int) -> None:
+    """Note how long an event has been unfinished that is older than others."""
+    _add("OldestUnfinishedAge", MetricUnit.Seconds, max(0, age_ms) / 1000)
 
 
 def _add(name: str, unit: MetricUnit, value: float) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.keys import decode_state
@@ -20,6 +20,9 @@ from keyturn.shell.breakers import judged
 from keyturn.shell.change import Applied, Change
 from keyturn.shell.draining import HandOver
 from keyturn.shell.platform import Platform
+
+_LATE_MS: Final = 60_000
+"""Of a key whose oldest event is older each run tells its age: the alarm on it can't be set to less."""
 
 
 def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     applied = apply(change, partial(_finish_command, change, header, verdict, verdict.ending), seen)
     refusal = applied.transition.refusal
     if refusal is None:
-        _report(platform, header, verdict.ending)
+        _report(platform, header, verdict.ending, applied.state)
         _tell_missing(applied, fields)
     outcome = _outcome(applied, verdict.ending)
     telemetry.logger().info(
@@ -123,6 +126,10 @@ def _outcome(applied: Applied, ending: Ending) -> str:
     return next((record.outcome for record in records), ending.outcome.value)
 
 
-def _report(platform: Platform, header: RunHeader, ending: Ending) -> None:
+def _report(platform: Platform, header: RunHeader, ending: Ending, state: KeyState) -> None:
+    now_ms = platform.clock()
     if ending.outcome is Outcome.SUCCEEDED:
-        telemetry.duration_ms("PutToDone", platform.clock() - header.arrived_at_ms)
+        telemetry.duration_ms("PutToDone", now_ms - header.arrived_at_ms)
+    # The watchdog sees the heads of its queues: a busy key, whose every run has a new deadline, is seldom among them.
+    if state.pending_since_ms and now_ms - state.pending_since_ms > _LATE_MS:
+        telemetry.oldest_unfinished(now_ms - state.pending_since_ms)

@@ -14,7 +14,7 @@ from keyturn.core import commands as ask
 from keyturn.core.commands import Evidence, Retime
 from keyturn.core.naming import key_hash
 from keyturn.core.route import Route
-from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor
+from keyturn.core.state import KeyState, Phase, Queue, Run, WaitsFor, queue_name
 from keyturn.errors import StoreError, Throttled
 from keyturn.shell.apply import apply, claim, divert, log_fields, start_again
 from keyturn.shell.breakers import judged, look_at_all
@@ -237,7 +237,8 @@ def _measure(platform: Platform) -> None:
     now_ms = platform.clock()
     for queue, name in ((Queue.RUNNING, "Running"), (Queue.WAITING, "WaitingKeys"), (Queue.PARKED, "ParkedKeys")):
         telemetry.count(name, platform.index.count(queue))
-    heads = {entry.key for queue in Queue for entry in platform.index.heads(queue)}
+    held = [queue_name(Queue.HELD, route) for route in platform.controls.recent().routes]
+    heads = {entry.key for family in (*Queue, *held) for entry in platform.index.heads(family)}
     states, _ = platform.keys.load_readable(heads)
     since = [state.pending_since_ms for state in states if state.pending_since_ms]
-    telemetry.seconds("OldestUnfinishedAge", max(0, now_ms - min(since, default=now_ms)) / 1000)
+    telemetry.oldest_unfinished(now_ms - min(since, default=now_ms))
