@@ -379,19 +379,19 @@ class TestCapacity:
         capacity.hand_on(NOW_MS + believed_ms)
         assert watched.client.calls.count("get_item") == 2
 
-    @pytest.mark.parametrize(("running", "believed_ms"), [(3, 0), (1_000, 250), (3_000, 750)])
+    @pytest.mark.parametrize(("running", "believed_ms"), [(3, 250), (1_000, 250), (3_000, 750)])
     def test_that_keys_wait_is_believed_for_longer_the_more_runs_end(
         self, table: Table, running: int, believed_ms: int
     ) -> None:
-        """With a few runs in flight each that ends asks, with thousands the item couldn't be asked by each."""
+        """Thousands of processes ask for one item."""
         self.fill(table, waiting=1)
         self.capacity(table).load(NOW_MS)
         table.update(("capacity", "runs"), "SET running = :running", None, {"running": running}, returns_item=False)
         watched = edited(table)
         capacity = self.capacity(watched, running)
-        for after_ms in (0, max(0, believed_ms - 1), believed_ms):
+        for after_ms in (0, believed_ms - 1, believed_ms):
             assert capacity.hand_on(NOW_MS + after_ms) == 1
-        assert watched.client.calls.count("get_item") == (2 if believed_ms else 3)
+        assert watched.client.calls.count("get_item") == 2
         assert somebody_waits_ms(90_000) == 1_000, "as old as the count itself"
 
     def test_a_figure_that_was_changed_is_not_believed(self, table: Table) -> None:

@@ -27,9 +27,10 @@ _NOBODY_WAITS_MS_MAX: Final = 1_000
 for one item, whose partition takes 3,000 reads a second (DynamoDB Developer Guide, "Burst and adaptive capacity"). Its
 most and the age of a count together are no longer than those two seconds: a slot that is dropped later would lie idle
 until the watchdog's next pass, should no other run end."""
+_SOMEBODY_WAITS_MS: Final = 250
 _SOMEBODY_WAITS_MS_A_RUN: Final = 0.25
 _SOMEBODY_WAITS_MS_MAX: Final = 1_000
-"""How long it is believed that keys wait. Where none does any more, each run that ends looks for one in vain."""
+"""How long it is believed that keys wait. Where none does any more, a process looks for one in vain, once."""
 
 
 def nobody_waits_ms(running: float) -> float:
@@ -38,8 +39,8 @@ def nobody_waits_ms(running: float) -> float:
 
 
 def somebody_waits_ms(running: float) -> float:
-    """How long a process believes that keys wait, with so many runs in flight; not at all with a few."""
-    return min(_SOMEBODY_WAITS_MS_MAX, running * _SOMEBODY_WAITS_MS_A_RUN // 1)
+    """How long a process believes that keys wait, with so many runs in flight."""
+    return max(_SOMEBODY_WAITS_MS, min(_SOMEBODY_WAITS_MS_MAX, running * _SOMEBODY_WAITS_MS_A_RUN // 1))
 
 
 @dataclass(frozen=True, slots=True)
