@@ -118,7 +118,7 @@ class TestOutcomes:
     def test_a_dead_letter_has_one_place_whenever_it_is_written(self, table: Table) -> None:
         outcomes = OutcomeStore(table, 100, 8)
         for days in (0, 3):
-            outcomes.record_dead_letter("k", entry(1), "r", "because", NOW_MS + days * 86_400_000)
+            outcomes.record_dead_letter("k", entry(1), "r", "because", NOW_MS + days * 86_400_000, since_ms=0)
         found = list(table.query({"KeyConditionExpression": "pk = :pk"}, {"pk": "deadletter#2023-11-14"}))
         assert [(one["key"], one["position"], one["reason"]) for one in found] == [("k", at(1), "because")]
 

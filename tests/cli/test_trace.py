@@ -220,7 +220,7 @@ def test_all_that_the_stores_wrote_of_an_event_is_in_its_story(world: World) -> 
     DuplicateIndex(world.table, DAY_S).record(Identified("k", "h", at(9)), at(1), ARRIVED_MS + 5_000)
     DuplicateIndex(world.table, DAY_S).record(Identified("k", "h", at(8)), at(7), ARRIVED_MS + 5_000)
     entry = LogEntry(at(1), "t", "f", ARRIVED_MS, b"{}")
-    outcomes.record_dead_letter("k", entry, "r", "given up", ARRIVED_MS + 7_000)
+    outcomes.record_dead_letter("k", entry, "r", "given up", ARRIVED_MS + 7_000, since_ms=0)
     world.state(replace(make.idle(), cursor=at(1), tail=at(1), admitted=1, finished=1, fence=1))
     assert [moment.what.value for moment in world.story("order/1", "k").moments] == [
         "put",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from keyturn.adapters.archive import Archive
+from keyturn.adapters.open_items import Kind as OpenKind
 from keyturn.core.replay_job import JobState, Source
 from keyturn.core.replay_plan import Fate
 from keyturn.core.state import Phase
@@ -537,3 +538,90 @@ def test_what_neither_log_nor_stream_nor_archive_has_is_refused() -> None:
     world = World()
     refused = world.ask("replay-plan", from_ms=world.now_ms - 31 * 86_400_000)["refused"]
     assert "this stack has no archive" in refused
+
+
+class TestWhatWasGivenUp:
+    """A dead letter is open as long as its event waits for a person, and no longer."""
+
+    def world(self, kind: str = "skip", events: int = 2) -> World:
+        """Events of one key that were given up in an outage that is over."""
+        world = World()
+        world.outage.add("payment")
+        for number in range(events):
+            world.put("k", kind, f"e{number}")
+        world.settle()
+        world.outage.clear()
+        return world
+
+    def open_letters(self, world: World) -> list[str]:
+        """The positions of those that are open."""
+        found = world.platform.open_items.listed(OpenKind.DEAD_LETTER)
+        return sorted(entry.sk.rpartition("#")[2].split("-")[1].lstrip("0") for entry in found)
+
+    @pytest.mark.parametrize("selection", [{"outcome": "dead-lettered"}, {"keys": ["k"]}])
+    def test_it_is_closed_by_the_replay_that_ran_it_again(self, selection: dict[str, Any]) -> None:
+        """Else the next plan would run it once more, and a redrive from its first step would do its effects twice."""
+        world = self.world()
+        assert self.open_letters(world) == ["1", "2"]
+        job = world.replay(**selection, is_new_generation=True)
+        assert job.counts == {Fate.DONE: 1}
+        assert self.open_letters(world) == []
+        assert world.plan(outcome="dead-lettered").tally.events == 0
+        assert {item["closed"]["to"] for item in world.items("deadletter#")} == {f"{job.id}:0"}
+        assert {item["closed"]["by"] for item in world.items("deadletter#")} == {"sam"}
+
+    def test_it_stays_open_when_it_is_given_up_again(self) -> None:
+        world = self.world()
+        world.outage.add("payment")
+        world.replay(outcome="dead-lettered", is_new_generation=True)
+        assert self.open_letters(world) == ["1", "2"]
+
+    def test_it_stays_open_when_it_is_diverted_again(self) -> None:
+        """Behind a run that failed for good once more, it wasn't tried."""
+        world = self.world("behind", events=3)
+        world.ask("resume", key="k")
+        world.settle()
+        job = world.plan(outcome="dead-lettered", is_new_generation=True)
+        assert job.tally.events == 3
+        world.outage.add("payment")
+        world.ask("replay-apply", id=job.id)
+        world.settle()
+        world.ask("resume", key="k")
+        world.outage.clear()
+        world.settle()
+        assert world.job(job.id).state is JobState.DONE
+        assert self.open_letters(world) == ["1", "2", "3"]
+
+    def test_it_stays_open_when_the_replay_is_called_off(self) -> None:
+        world = self.world()
+        job = world.plan(outcome="dead-lettered", is_new_generation=True)
+        world.ask("hold-route", route="skip")
+        world.now_ms += 2_000
+        world.ask("replay-apply", id=job.id)
+        world.slice_of(world.replaying()[0])
+        world.ask("replay-cancel", id=job.id)
+        world.slice_of(world.replaying()[0])
+        world.ask("release-route", route="skip")
+        world.settle()
+        assert world.job(job.id).counts == {Fate.CANCELLED: 1}
+        assert self.open_letters(world) == ["1", "2"]
+
+    def test_one_that_was_not_selected_stays_open(self) -> None:
+        world = self.world()
+        (first, _) = [item["position"] for item in world.items("deadletter#")]
+        world.replay(keys=["k"], to_position=first, is_new_generation=True)
+        assert self.open_letters(world) == ["2"]
+
+    def test_one_that_arrived_on_another_day_is_closed_too(self) -> None:
+        """Dead letters stand by the day on which their events arrived."""
+        world = World()
+        world.outage.add("payment")
+        for number in range(3):
+            world.put("k", "skip", f"e{number}")
+            world.settle()
+            world.now_ms += 86_400_000
+            world.next_pass_ms = world.now_ms
+        world.outage.clear()
+        assert self.open_letters(world) == ["1", "2", "3"]
+        world.replay(outcome="dead-lettered")
+        assert self.open_letters(world) == []

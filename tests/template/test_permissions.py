@@ -254,7 +254,11 @@ def _replays(world: RecordedWorld) -> None:
     """By key, by time from the stream and from the archive, by a scan; one is cancelled, one handed over."""
     world.replay(keys=["k1"], is_new_generation=True)
     world.replay(from_ms=world.now_ms - 3_600_000)
-    world.plan(outcome="dead-lettered")
+    world.outage.add("inventory")
+    world.put("given up", "skip")
+    world.settle()
+    world.outage.clear()
+    world.replay(outcome="dead-lettered")
     assert "scan" in world.ask("replay-plan", type="standard")
     world.replay(type="standard", accepts_scan=True)
     cancelled = world.plan(keys=["k2"]).id

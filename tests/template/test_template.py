@@ -67,7 +67,7 @@ GRANTS = {
     | {"dynamodb:DescribeTable", "s3:GetObject", "sqs:SendMessage"}
     | {"kinesis:PutRecord", "kinesis:DescribeStreamSummary"}
     | {"states:StartExecution", "states:DescribeExecution"},
-    "ReplayerFunctionRole": STATE - {"dynamodb:UpdateItem"}
+    "ReplayerFunctionRole": STATE
     | {"dynamodb:Scan", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards"}
     | {"s3:PutObject", "states:DescribeStateMachine", "states:StartExecution", "sqs:SendMessage"},
     "WatchdogFunctionRole": STATE - {"dynamodb:BatchWriteItem"}

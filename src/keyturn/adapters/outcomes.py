@@ -1,14 +1,14 @@
 """Attempt records, dead letters, operations: what became of runs that did not simply succeed, and what people did."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from keyturn.adapters.keys import partition
 from keyturn.adapters.open_items import Kind, due_attributes
-from keyturn.adapters.table import Item, ItemExists, ItemKey, Table, reading
+from keyturn.adapters.table import Item, ItemExists, ItemKey, Table, projection, reading
 from keyturn.core.actions import RecordAttempt, RecordOperation
 from keyturn.core.log_entry import LogEntry
 from keyturn.core.naming import key_hash
@@ -19,6 +19,9 @@ from keyturn.core.state import Span
 ATTEMPT: Final = "attempt#"
 OPERATION: Final = "operation#"
 SUCCEEDED: Final = "succeeded"
+
+_ORDER_MS: Final = 60_000
+"""Events of a key may have arrived a little out of order: their times are approximate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +130,36 @@ class OutcomeStore:
                 if "closed" not in item
             ]
 
-    def record_dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> None:
+    def open_letters_between(self, key: str, first: Heading, last: Heading) -> Iterator[tuple[ItemKey, Position, int]]:
+        """Yield the places of a key's open dead letters of events from `first` through `last`, with position and time.
+
+        By the days on which the events arrived: reads them, and no others.
+        """
+        arguments = {
+            "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
+            "FilterExpression": "attribute_not_exists(closed)",
+            "ConsistentRead": True,
+            **projection(("pk", "sk", "position", "at_ms")),
+        }
+        low, high = (f"{key_hash(key)}#{one.position}" for one in (first, last))
+        for day in _days(first.arrived_at_ms - _ORDER_MS, last.arrived_at_ms + _ORDER_MS):
+            for item in self.table.query(arguments, {"pk": f"deadletter#{day}", "low": low, "high": high}):
+                yield (item["pk"], item["sk"]), Position(item["position"]), item["at_ms"]
+
+    def record_dead_letter(
+        self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int, *, since_ms: int
+    ) -> None:
         """Store that one event was given up; the event itself stays in the log.
 
-        One that is open already stands; one that was redriven or discarded is open again. So is one whose redrive died
-        before it closed it, or the next redrive would take it for done.
+        One that is open since `since_ms`, when its key was parked, already stands; one that was redriven or discarded
+        is open again. So is one whose redrive died before it closed it, or the next redrive would take it for done.
         """
         item = self.dead_letter(key, entry, route, reason, at_ms)
-        is_none_or_was_redriven = "attribute_not_exists(pk) OR attribute_exists(closed) OR attribute_exists(replay)"
+        is_none_or_of_before = (
+            "attribute_not_exists(pk) OR attribute_exists(closed) OR attribute_exists(replay) OR at_ms < :since"
+        )
         with suppress(ItemExists):
-            self.table.put_if(item, is_none_or_was_redriven)
+            self.table.put_if(item, is_none_or_of_before, {"since": since_ms})
 
     def dead_letter(self, key: str, entry: LogEntry, route: str, reason: str, at_ms: int) -> Item:
         """Make the item that says that one event was given up."""
@@ -153,6 +176,13 @@ class OutcomeStore:
             "expires_at": at_ms // 1000 + self.retention_s,
             **due_attributes(Kind.DEAD_LETTER, key, at_ms, self.index_buckets),
         }
+
+
+def _days(from_ms: int, until_ms: int) -> Iterator[str]:
+    day, last = (datetime.fromtimestamp(max(0, at_ms) / 1000, UTC).date() for at_ms in (from_ms, until_ms))
+    while day <= last:
+        yield day.isoformat()
+        day += timedelta(days=1)
 
 
 def dead_letter_place(key: str, position: Position, arrived_at_ms: int) -> ItemKey:

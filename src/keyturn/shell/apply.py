@@ -116,7 +116,10 @@ def divert(platform: Platform, key: str) -> None:
         reason = f"behind a run that failed: {state.parked.reason}"
         for entry in entries:
             route = platform.routes.for_type(entry.type)
-            platform.outcomes.record_dead_letter(key, entry, route.name if route else "", reason, platform.clock())
+            name = route.name if route else ""
+            platform.outcomes.record_dead_letter(
+                key, entry, name, reason, platform.clock(), since_ms=state.parked.at_ms
+            )
         apply(Change(platform, key), _divert_command(state.cursor, entries[-1].position, len(entries)), state)
 
 

@@ -5,6 +5,7 @@ which replay it was about to run again, and is only closed by the next redrive i
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Final
 
@@ -13,6 +14,7 @@ from keyturn.adapters.open_items import Closing, How
 from keyturn.adapters.table import Item, ItemKey
 from keyturn.core.commands import Operator
 from keyturn.core.positions import Position
+from keyturn.core.replay_job import Act
 from keyturn.core.state import Span
 from keyturn.errors import CannotOperate, StoreError
 from keyturn.shell.closing import Answer, Budget, Fate, answer_of, attempt, by_key
@@ -104,3 +106,19 @@ def _rewind(
         platform.open_items.note_replay(place, token, replay)
     spans = [Span(place, place) for place in positions]
     rewind_key(platform, key, spans, operator, replay=replay, is_new_generation=is_fresh)
+
+
+def close_run_again(platform: Platform, key: str, spans: Sequence[Span], replay: str, act: Act) -> None:
+    """Close the dead letters of events that a replay ran again, which `act` applied.
+
+    What was given up once more since stays open: then it has a later time. So does what somebody is redriving.
+    """
+    first, last = (platform.log.headings(key, end, end) for end in (spans[0].first, spans[-1].last))
+    if not first or not last:
+        return  # their time to live ended: they aren't open, or they would have been renewed
+    for place, position, given_up_ms in platform.outcomes.open_letters_between(key, first[0], last[0]):
+        if given_up_ms < act.at_ms and any(span.first <= position <= span.last for span in spans):
+            closing = Closing(How.REDRIVEN, act.by, act.reason, platform.clock(), replay)
+            with suppress(CannotOperate):
+                platform.open_items.close(place, closing)
+                telemetry.count("Redriven")

@@ -15,6 +15,7 @@ from keyturn.core.replay_job import Act, JobState, ReplayJob, pass_ended
 from keyturn.core.replay_plan import Fate, PlannedKey
 from keyturn.core.state import KeyState
 from keyturn.errors import CannotOperate, Conflict, LogIncomplete, StoreError, Unreadable
+from keyturn.shell.dead_letters import close_run_again
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.replays import AsPlanned, cancel_key, is_rewound, rewind_key
@@ -108,9 +109,16 @@ def _apply(
         return replace(planned, fate=Fate.PARKED, why=state.parked.reason)
     if is_under_way:
         return replace(planned, fate=Fate.APPLIED, why="")
+    _close_dead_letters(platform, job, planned)
     if planned.chunk + 1 == planned.chunks:
         return replace(planned, fate=Fate.DONE, why="")
     return _rewind(platform, versions, job, replace(planned, chunk=planned.chunk + 1), state)
+
+
+def _close_dead_letters(platform: Platform, job: ReplayJob, planned: PlannedKey) -> None:
+    """Close the dead letters of what one of a key's rewinds, which is through, has run again."""
+    spans = platform.replays.spans(job.id, planned, planned.chunk)
+    close_run_again(platform, planned.key, spans, rewind_name(job, planned), _act(job.applied))
 
 
 def _rewind(
@@ -142,6 +150,8 @@ def _cancel(
     planned = _as_far_as_it_is(job, planned, state)
     name = rewind_name(job, planned)
     is_through = planned.fate is Fate.APPLIED and (state.replay is None or state.replay.id != name)
+    if is_through:
+        _close_dead_letters(platform, job, planned)
     if is_through and planned.chunk + 1 == planned.chunks:
         return replace(planned, fate=Fate.DONE)
     cancel_key(platform, planned.key, name, _act(job.cancelled).operator)
