@@ -137,7 +137,7 @@ def test_an_event_that_nobody_knows_is_told_in_one_line(stack: Stack) -> None:
         (["nobody", "--key", "trace-fine"], "neither in the key's log nor in quarantine"),
         (["nobody"], "say --key"),
         (["nobody", "--scan"], "Nobody can be asked here: say --yes"),
-        (["nobody", "--scan", "--yes"], "nowhere in the table"),
+        (["nobody", "--scan", "--yes"], "no event of the table"),
     ):
         done = keyturn(stack, "trace", *arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done
