@@ -18,7 +18,7 @@ from keyturn_cli.looking.queues import Listed
 from keyturn_cli.looking.run_page import run_document, run_lines
 from keyturn_cli.looking.runs import read_run
 from keyturn_cli.looking.stack import StackReader
-from keyturn_cli.looking.status_page import needs
+from keyturn_cli.looking.status_page import needs, status_lines
 from keyturn_cli.looking.story import read_story
 from keyturn_cli.options import Output
 
@@ -505,3 +505,15 @@ def test_an_event_that_has_left_the_log_is_said_to_be_gone(world: World) -> None
     )
     with pytest.raises(NotFound, match=r"has no event at .* any more, if it ever had: finished ones leave the log"):
         read_run(reader_of(world), "k")
+
+
+def test_the_oldest_event_is_told_as_one_of_those_that_were_looked_at(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long queue isn't read to its end: behind its head a key may have an older event."""
+    _busy(world, 12)
+    told = [line.text for line in status_lines(read_overview(reader_of(world)))]
+    assert any("oldest unfinished event  " in line for line in told)
+    monkeypatch.setattr("keyturn_cli.looking.overview._HEADS", 2)
+    told = [line.text for line in status_lines(read_overview(reader_of(world)))]
+    assert any("oldest unfinished event, of 4 keys looked at  " in line for line in told)

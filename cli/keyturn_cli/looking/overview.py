@@ -78,8 +78,15 @@ class Overview:
     rollout: Rollout = NOTHING_PUBLISHED
     health: Health | None = None
     """How the canary does, if there is one."""
+    looked_at: int = 0
+    """Keys that `oldest` is the oldest of: those at the heads of the queues. The other ones may have older events."""
     unreadable: tuple[str, ...] = ()
     """Keys at the heads of the queues that another version wrote."""
+
+    @property
+    def listed(self) -> int:
+        """Keys that aren't idle, or are held."""
+        return self.running + self.waiting + self.retry + self.parked + self.held
 
 
 def read_overview(reader: StackReader) -> Overview:
@@ -112,6 +119,7 @@ def read_overview(reader: StackReader) -> Overview:
         now_ms=reader.clock(),
         rollout=standing.rollout,
         health=ReleaseStore(reader.table).health(standing.rollout.canary) if standing.rollout.canary else None,
+        looked_at=len(heads),
         unreadable=tuple(sorted(heads - states.keys())),
     )
 

@@ -109,8 +109,9 @@ def _count_lines(overview: Overview) -> Iterator[tuple[str, str]]:
 
 def _stack_rows(overview: Overview) -> Iterator[list[str]]:
     oldest, last, now_ms = overview.oldest, overview.watchdog, overview.now_ms
+    some = f", of {overview.looked_at:,} keys looked at" if overview.looked_at < overview.listed else ""
     yield [
-        "oldest unfinished event",
+        f"oldest unfinished event{some}",
         f"arrived {moment(oldest.arrived_at_ms, now_ms)}, key {quoted(oldest.key)}" if oldest else "none",
     ]
     lag = "not measured here" if overview.lag_s is None else f"{lasting(round(overview.lag_s * 1_000))} behind"
@@ -190,6 +191,7 @@ def status_document(overview: Overview) -> dict[str, Any]:
             "key": oldest.key,
             **as_json("arrived_at", oldest.arrived_at_ms),
             "age_ms": now_ms - oldest.arrived_at_ms,
+            "keys_looked_at": overview.looked_at,
         },
         "stream_lag_s": overview.lag_s,
         "parked_keys": [_key_document(state, now_ms) for state in overview.parked_keys],
