@@ -76,6 +76,9 @@ def list_lines(
         return
     rows = [_row(rollout, record, health, now_ms) for record in records]
     yield from (Line(row) for row in aligned(rows))
+    for number in {rollout.stable, rollout.canary.number if rollout.canary else rollout.stable}:
+        if number and all(number != record.number for record in records):
+            yield Line(f"Release {number}, {state_of(rollout, number)}, is older than these.")
 
 
 def _row(rollout: Rollout, record: ReleaseRecord, health: Health | None, now_ms: int) -> list[str]:

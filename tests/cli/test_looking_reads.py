@@ -503,6 +503,8 @@ def test_an_event_that_has_left_the_log_is_said_to_be_gone(world: World) -> None
     world.dynamodb.delete_item(
         TableName=world.settings.state_table, Key={name: {"S": item[name]} for name in ("pk", "sk")}
     )
+    page = [line.text for line in key_lines(read_story(reader_of(world), "k", events=20), results=False)]
+    assert "Log: no events any more, their time to live has ended" in page
     with pytest.raises(NotFound, match=r"has no event at .* any more, if it ever had: finished ones leave the log"):
         read_run(reader_of(world), "k")
 

@@ -119,6 +119,8 @@ def test_the_list_says_what_was_done_last_by_whom_and_why_a_line_each() -> None:
     assert "1 of 10 attempts failed" in lines[0]
     assert "by sam: why not" in lines[1]
     assert len(lines) == 2
+    *_, last = list_lines(TRYING, [record(5), record(2)], None, NOW_MS)
+    assert last.text == "Release 1, stable, is older than these."
     (none,) = list_lines(NOTHING_PUBLISHED, [], None, NOW_MS)
     assert none.text == "No release is published: runs take what was deployed last."
 

@@ -75,7 +75,7 @@ def _extended(heartbeat_at_ms: int, now_ms: int) -> str:
 def _log_lines(story: KeyStory, *, results: bool) -> Iterator[Line]:
     yield Line()
     if not story.events:
-        yield Line("Log: no events" + (" before that position" if story.state.admitted else ""), "bold")
+        yield Line(f"Log: no events{_why_empty(story)}", "bold")
         return
     yield Line(f"Log: {counted(len(story.events), 'event')}, oldest first", "bold")
     rows = aligned([_event_row(told.event, told.fate) for told in story.events])
@@ -86,6 +86,12 @@ def _log_lines(story: KeyStory, *, results: bool) -> Iterator[Line]:
     if story.older:
         yield Line(f"  older events: {command('key', key, f'--before {story.older}')}")
     yield Line(f"  the story of one: {command('trace', last.flow_id, f'--key {argument(key)}')}")
+
+
+def _why_empty(story: KeyStory) -> str:
+    if story.before:
+        return " before that position"
+    return " any more, their time to live has ended" if story.state.admitted else ""
 
 
 def _event_row(event: Event, fate: Fate) -> list[str]:

@@ -47,6 +47,8 @@ class KeyStory:
     older: str | None
     """The position before which the log goes on; None when its beginning is told."""
     now_ms: int
+    before: str = ""
+    """The position before which its events were asked for, if one was said."""
 
 
 def read_story(reader: StackReader, key: str, *, events: int, before: str = "") -> KeyStory:
@@ -75,6 +77,7 @@ def read_story(reader: StackReader, key: str, *, events: int, before: str = "") 
         operations=tuple(items.operations(OPERATIONS)),
         older=older,
         now_ms=reader.clock(),
+        before=before,
     )
 
 
