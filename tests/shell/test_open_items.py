@@ -190,6 +190,21 @@ class TestQuarantine:
         del world.client("kinesis")._inner.put_record
         assert {fate for fate, _ in ask(world, "quarantine-redrive", [first, second]).values()} == {"done"}
 
+    def test_one_whose_bytes_are_gone_holds_up_no_other(self) -> None:
+        """It is refused, with why; what is asked for after a failed call would stop at it each time."""
+        world = World()
+        for key in ("gone", "gone", "fine"):
+            world.put_raw(key, b"{" + b" " * 200_000 if key == "gone" else event(1))
+        world.settle()
+        first, *others = places(world)
+        (item,) = [one for one in world.items("quarantine#") if (one["pk"], one["sk"]) == first]
+        world.client("s3").delete_object(Bucket="payloads", Key=item["payload"]["object"])
+        told = ask(world, "quarantine-redrive", [first, *others], is_forced=True)
+        fate, detail = told[id_of(first)]
+        assert fate == "refused"
+        assert detail.startswith("what it holds can't be had: fetching payload")
+        assert {told[id_of(place)][0] for place in others} == {"done"}
+
     def test_a_large_record_comes_back_whole(self) -> None:
         """From the payload bucket."""
         world = World()

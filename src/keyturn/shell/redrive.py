@@ -15,7 +15,7 @@ from keyturn.adapters.table import Item, ItemKey
 from keyturn.core.commands import Operator
 from keyturn.core.event import Reason
 from keyturn.core.naming import key_problem
-from keyturn.errors import CannotOperate, StoreError
+from keyturn.errors import CannotOperate, StoreError, Throttled
 from keyturn.shell.closing import Answer, Budget, Fate, Left, answer_of, attempt, by_key
 from keyturn.shell.platform import Platform
 
@@ -56,7 +56,7 @@ class _Redrive:
     def _one(self, place: ItemKey) -> str:
         platform = self.platform
         found = platform.open_items.get(place)
-        raw = platform.quarantine.raw_of(found)
+        raw = self._raw_of(found)
         self._check(found, raw)
         platform.open_items.claim(place, self.token, platform.clock())
         try:
@@ -68,6 +68,15 @@ class _Redrive:
         platform.open_items.close(place, closing, self.token)
         telemetry.count("Redriven")
         return self.after
+
+    def _raw_of(self, item: Item) -> bytes:
+        """Return a record's bytes. One that has lost them is refused: to ask again would stop at it again."""
+        try:
+            return self.platform.quarantine.raw_of(item)
+        except Throttled:
+            raise
+        except StoreError as error:
+            raise CannotOperate(f"what it holds can't be had: {error}") from error
 
     def _check(self, item: Item, raw: bytes) -> None:
         if item["reason"] == Reason.KEY or key_problem(self.key):
