@@ -279,6 +279,18 @@ def test_a_record_in_quarantine_is_found_by_its_id(world: World) -> None:
     )
 
 
+@pytest.mark.parametrize("more", [{}, {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}])
+def test_a_record_in_quarantine_is_found_by_its_flow_id(world: World, more: dict[str, str]) -> None:
+    """A producer has that from its own trace, or makes it of source and id: no line of ours has told it."""
+    event = attributes(1) | more
+    raw = json.dumps(event).encode()
+    rejection = Rejection("shard-1", at(1), "k", Reason.DATA, "data.x", raw, ARRIVED_MS)
+    Quarantine(world.table, world.payloads, DAY_S, 8).put(rejection, ARRIVED_MS + 300)
+    assert world.story(flow_id_of(event)).standing == "In quarantine as data: data.x"
+    with pytest.raises(NotFound):
+        world.story("0" * 32)
+
+
 def test_how_much_of_the_quarantine_was_searched_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that isn't found may be one of earlier, or of a day with more than are looked at."""
     for name in ("items", "find"):

@@ -16,7 +16,7 @@ from keyturn_cli.moments import clock_text
 from keyturn_cli.tracing.items import EVENT, QUARANTINE_READ_A_DAY_MAX, Items
 from keyturn_cli.tracing.logs import Logs
 from keyturn_cli.tracing.story import Line, Story
-from keyturn_cli.tracing.telling import Item, Material, tell, tell_of_quarantined
+from keyturn_cli.tracing.telling import Envelope, Item, Material, tell, tell_of_quarantined
 
 _FLOW_ID: Final = re.compile(r"[0-9a-f]{32}")
 _DIGITS_OF_FLOW_ID: Final = 32
@@ -98,9 +98,13 @@ class Finder:
             if item["flow_id"] in wanted.flow_ids or self._has_id(item, wanted, fetches=fetches):
                 yield Place(item["pk"].removeprefix("key#"), item)
 
+    def _is_wanted(self, item: Item, wanted: Wanted) -> bool:
+        """Whether a record in quarantine is meant: by its id, or by the flow id that it has as an event."""
+        envelope = self.items.envelope(item)
+        return envelope.flow_id in wanted.flow_ids or _is_named(envelope, wanted)
+
     def _has_id(self, item: Item, wanted: Wanted, *, fetches: bool = True) -> bool:
-        envelope = self.items.envelope(item, fetches=fetches)
-        return envelope.id == wanted.id and wanted.source in {"", envelope.source}
+        return _is_named(self.items.envelope(item, fetches=fetches), wanted)
 
     def _in_logs(self, wanted: Wanted) -> list[Place]:
         """Find the event by the lines that carry its flow id. Raises NotFound when they don't name the key itself."""
@@ -126,7 +130,7 @@ class Finder:
                 looked_at[item["pk"].partition("#")[2]] += 1
                 yield item
 
-        matching = [item for item in counted() if wanted.key in {"", item["key"]} and self._has_id(item, wanted)]
+        matching = [item for item in counted() if wanted.key in {"", item["key"]} and self._is_wanted(item, wanted)]
         if not matching:
             return None
         latest = max(matching, key=lambda item: int(item["quarantined_at_ms"]))
@@ -203,6 +207,10 @@ def about(story: Story, firsts: Collection[str], lines: Iterable[Line]) -> list[
             or (line.get("position") in firsts and line.fence in fences)
         )
     ]
+
+
+def _is_named(envelope: Envelope, wanted: Wanted) -> bool:
+    return envelope.id == wanted.id and wanted.source in {"", envelope.source}
 
 
 def _only(wanted: Wanted, places: list[Place]) -> Place:

@@ -14,7 +14,7 @@ from keyturn.adapters.keys import STATE, decode_state, partition
 from keyturn.adapters.payloads import PayloadStore
 from keyturn.adapters.schemas import load_routes
 from keyturn.adapters.table import Table
-from keyturn.core.event import identity_hash
+from keyturn.core.event import flow_id_of, identity_hash
 from keyturn.core.log_entry import PayloadReference
 from keyturn.core.positions import Position
 from keyturn.core.route import Routes
@@ -81,7 +81,9 @@ class Items:
             return Envelope()
         if not isinstance(attributes, dict):
             return Envelope()
-        return Envelope(*(_text(attributes.get(name)) for name in ("id", "source", "time")))
+        is_identified = all(isinstance(attributes.get(name), str) for name in ("id", "source"))
+        event_id, source, time = (_text(attributes.get(name)) for name in ("id", "source", "time"))
+        return Envelope(event_id, source, time, _flow_id(attributes) if is_identified else "")
 
     def material(self, key: str, event: Item) -> Material:
         """Read everything else that is kept of an event; the state first, see Material."""
@@ -140,6 +142,13 @@ class Items:
     def _state(self, key: str) -> KeyState:
         item = self.table.get(partition(key), STATE)
         return decode_state(key, item) if item else KeyState(key)
+
+
+def _flow_id(attributes: dict[str, Any]) -> str:
+    try:
+        return flow_id_of(attributes)
+    except UnicodeEncodeError:  # half a character in what would identify it
+        return ""
 
 
 def _text(value: Any) -> str:

@@ -33,6 +33,8 @@ class Envelope:
     id: str = ""
     source: str = ""
     time: str = ""
+    flow_id: str = ""
+    """What its flow id is, or would be as an event; empty if nothing identifies it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
