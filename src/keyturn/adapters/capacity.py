@@ -18,6 +18,9 @@ _COUNT_EVERY_MS: Final = 1_000
 _TAKEN_SLOTS_SHOW_MS: Final = 500
 """How long after slots were taken their runs may be missing from the index: a count before would give them twice."""
 
+_TAKES_MAX: Final = 3
+"""Times that slots are taken of which others took some since they were counted."""
+
 _NOBODY_WAITS_MS: Final = 500
 """How long it is believed that no key waits, without asking: each run that ends would pay a read for it. A slot that is
 dropped in that time is looked for two seconds after the dispatcher let a key wait."""
@@ -89,7 +92,8 @@ class Capacity:
         is_recent = abs(now_ms - counted_at_ms) < _COUNT_EVERY_MS
         is_settled = abs(now_ms - item.get("taken_at_ms", 0)) >= _TAKEN_SLOTS_SHOW_MS
         # While nobody waits, a run that ends leaves the figures alone: slots may be free though none is by them.
-        may_hide_slots = slots > self.max_in_flight_runs - stored.running and stored.waiting == 0 and is_settled
+        lacks_slots = min(slots, self.max_in_flight_runs) > self.max_in_flight_runs - stored.running
+        may_hide_slots = lacks_slots and stored.waiting == 0 and is_settled
         is_believed = is_recent and not may_hide_slots
         found = self._count() if not is_believed and self._may_count(counted_at_ms, now_ms) else stored
         self._known, self._known_at_ms = replace(found, is_fresh=False), now_ms
@@ -112,8 +116,7 @@ class Capacity:
             return 0
         asked = wanted if at_most is None else min(wanted, at_most)
         granted = max(0, min(asked, self.max_in_flight_runs - self._load(now_ms, asked).running))
-        if granted and not self._take(granted, wanted - granted, now_ms):
-            granted = 0
+        granted = self._take(granted, now_ms, wanted)
         if granted == 0:
             self._update("ADD waiting :waiting", None, waiting=wanted)
         if granted < wanted:
@@ -132,17 +135,17 @@ class Capacity:
         except Throttled:
             return True
 
-    def hand_on(self, now_ms: int) -> int:
-        """Return how many waiting keys may start now that a slot was given up; give back what none of them takes.
+    def hand_on(self, now_ms: int) -> int | None:
+        """Return how many waiting keys may start now that a slot was given up; None if no key waits.
 
-        None if too many runs are in flight: then this slot goes, and only as many others as are too many. Two if a
-        slot was lost before.
+        Zero if too many runs are in flight: then this slot goes, and only as many others as are too many. Two if a slot
+        was lost before.
         """
         load = self._load_if_waiting(now_ms)
         if load is None:
-            return 0
-        # A count of just now leaves the run out that gave its slot up.
-        left_out = 1 if load.is_fresh else 0
+            return None
+        # A count of just now leaves the run out that gave its slot up, or has it still: the index lags behind.
+        left_out = 1 if load.is_fresh and load.running < self.max_in_flight_runs else 0
         running = load.running + left_out
         if running > self.max_in_flight_runs and (load.is_fresh or self._drop_one()):
             return 0
@@ -150,8 +153,7 @@ class Capacity:
         more = left_out + (1 if has_lost_one else 0)
         if more:
             self._known = None
-        was_taken = more > 0 and self._take(more, 0, now_ms)
-        return 1 - left_out + (more if was_taken else 0)
+        return 1 - left_out + self._take(more, now_ms)
 
     def offer(self, now_ms: int) -> int:
         """Return how many keys that wait may start by the figures. Their slots aren't taken by that."""
@@ -160,32 +162,49 @@ class Capacity:
 
     def take_offered(self, found: int, offered: int, now_ms: int) -> int:
         """Take slots for the keys that were found to wait, at most `offered`; return how many there were."""
-        taken = found if found and self._take(found, 0, now_ms) else 0
-        if found < offered:
-            self.give_back(0, nobody_waits=True)
+        taken = self._take(found, now_ms)
+        if taken == found < offered:
+            self.give_back_unwanted(0)
         return taken
 
-    def give_back(self, slots: int, *, nobody_waits: bool) -> None:
-        """Return slots that no key took, and note whether any waits: until the next count, a new key would wait too."""
+    def give_back_unwanted(self, slots: int) -> None:
+        """Return slots that nobody waits for, and note that: until the next count, a new key would wait too.
+
+        Not if fewer are taken by now: then runs were counted since, and those slots were free already.
+        """
         self._known = None
-        if nobody_waits:
-            self._update("SET waiting = :none ADD running :less", None, none=0, less=-slots)
-        else:
-            self._update("ADD running :less", None, less=-slots)
+        self._update("SET waiting = :none ADD running :less", "running >= :slots", none=0, less=-slots, slots=slots)
 
     def _drop_one(self) -> bool:
         self._known = None
         return self._update("ADD running :less", "running > :most", less=-1, most=self.max_in_flight_runs)
 
-    def _take(self, granted: int, left: int, now_ms: int) -> bool:
-        return self._update(
-            "SET taken_at_ms = :now ADD running :granted, waiting :left",
-            "running <= :most",
-            granted=granted,
-            left=left,
-            now=now_ms,
-            most=self.max_in_flight_runs - granted,
-        )
+    def _take(self, asked: int, now_ms: int, wanted: int = 0) -> int:
+        """Take as many of the slots asked for as there are; return how many.
+
+        What is wanted besides is noted as waiting, unless there are none.
+        """
+        for _ in range(_TAKES_MAX):
+            if asked <= 0:
+                break
+            try:
+                self.table.update(
+                    _PLACE,
+                    "SET taken_at_ms = :now ADD running :granted, waiting :left",
+                    "running <= :most",
+                    {
+                        "granted": asked,
+                        "left": max(0, wanted - asked),
+                        "now": now_ms,
+                        "most": self.max_in_flight_runs - asked,
+                    },
+                    returns_item=False,
+                )
+            except ItemExists as refused:
+                asked = min(asked, self.max_in_flight_runs - refused.item.get("running", 0))
+            else:
+                return asked
+        return 0
 
     def _may_count(self, counted_at_ms: int, now_ms: int) -> bool:
         """Win the right to count: only one of those who saw the same old figure does."""

@@ -30,6 +30,11 @@ from keyturn.shell.waking import wake_at
 
 _HANDS_MAX: Final = 4
 """Waiting keys that a freed slot is offered to before it is left to the watchdog."""
+_HANDS_REACH_MAX: Final = 40
+_SLOTS_A_REACH: Final = 8
+"""Those are picked among so many of a bucket's oldest: one for so many slots. With thousands of slots hundreds of runs
+end while one key is claimed, and who reaches for the same four finds them taken. Forty entries are read for what four
+cost, half a read unit."""
 
 _DIVERTED_AT_ONCE: Final = 100
 
@@ -131,18 +136,28 @@ def hand_on(platform: Platform) -> None:
     now_ms = platform.clock()
     try:
         slots = platform.capacity.hand_on(now_ms)
-        if slots == 0:
+        if slots is None or (slots > 0 and _are_taken(platform, slots)):
             return
-        offered = 0
-        for entry in islice(platform.index.some_waiting(_HANDS_MAX), _HANDS_MAX):
-            offered += 1
-            slots -= _takes_slot(platform, entry.key)
-            if slots == 0:
-                return
-        platform.capacity.give_back(slots, nobody_waits=offered < _HANDS_MAX)
     except Throttled as error:
         leave(error)
     wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)
+
+
+def _are_taken(platform: Platform, slots: int) -> bool:
+    """Offer slots to keys that wait; tell whether all were taken. Those that nobody waits for are given back.
+
+    Others aren't: they were offered to keys that other hands took, and each hand that came in vain would pay a write.
+    """
+    offered = 0
+    reach = min(_HANDS_REACH_MAX, max(_HANDS_MAX, platform.settings.max_in_flight_runs // _SLOTS_A_REACH))
+    for entry in islice(platform.index.some_waiting(reach), _HANDS_MAX):
+        offered += 1
+        slots -= _takes_slot(platform, entry.key)
+        if slots == 0:
+            return True
+    if offered < _HANDS_MAX:
+        platform.capacity.give_back_unwanted(slots)
+    return False
 
 
 def _takes_slot(platform: Platform, key: str) -> bool:
