@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +12,7 @@ import pytest
 from keyturn.core.state import Phase
 from keyturn.shell import apply as applying
 from keyturn.shell.change import Applied, Change
+from keyturn.shell.watch_sources import watch_for
 from tests.models.dynamodb import Nature
 from tests.shell.test_cases import only
 from tests.shell.world import World
@@ -106,3 +108,12 @@ class TestManyHands:
         world.faults.made.clear()
         self.offered(world, hands=10)
         assert world.faults.made["update_item"] == 0
+
+
+def test_messages_that_ask_for_free_slots_are_one_question() -> None:
+    """Thousands of hands that come in vain send one each: a key whose time has come would stand behind them all."""
+    world = World()
+    message = {"messageId": "m", "body": json.dumps({"key": "", "at_ms": 0})}
+    world.faults.made.clear()
+    assert watch_for(world.platform, {"Records": [message] * 10}, lambda: True) == {"batchItemFailures": []}
+    assert world.faults.made["get_item"] == 1

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from keyturn.adapters import telemetry
 from keyturn.adapters.wake import Subject, subject_of
@@ -15,6 +15,8 @@ from keyturn.shell.recovering import recover
 from keyturn.shell.releasing import release_some
 from keyturn.shell.time_budget import HasTime
 from keyturn.shell.watch import ended_without_finish, fill_slots, wake, watch
+
+_FREE_SLOTS: Final = (Subject.KEY, "")
 
 
 def watch_for(platform: Platform, event: Mapping[str, Any], has_time: HasTime) -> dict[str, Any]:
@@ -30,11 +32,20 @@ def watch_for(platform: Platform, event: Mapping[str, Any], has_time: HasTime) -
 
 
 def _wake_each(platform: Platform, messages: list[Mapping[str, Any]], has_time: HasTime) -> dict[str, Any]:
-    """Look at what each message is about; those that failed are reported, so that SQS delivers them again."""
+    """Look at what each message is about; those that failed are reported, so that SQS delivers them again.
+
+    Free slots are looked for once: thousands of hands that came in vain a second ask for it, before keys whose time has
+    come.
+    """
     failed = []
+    are_slots_filled = False
     for message in messages:
         try:
-            _wake(platform, *subject_of(message.get("body")), has_time)
+            asked = subject_of(message.get("body"))
+            if asked == _FREE_SLOTS and are_slots_filled:
+                continue
+            _wake(platform, *asked, has_time)
+            are_slots_filled = are_slots_filled or asked == _FREE_SLOTS
         except (StoreError, ValueError) as error:
             telemetry.logger().warning("wake-up left for a redelivery", extra={"error": type(error).__name__})
             failed.append({"itemIdentifier": message["messageId"]})
