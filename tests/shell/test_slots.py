@@ -10,6 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from keyturn.core.state import Phase
+from keyturn.errors import Throttled
 from keyturn.shell import apply as applying
 from keyturn.shell.change import Applied, Change
 from keyturn.shell.watch_sources import watch_for
@@ -117,3 +118,15 @@ def test_messages_that_ask_for_free_slots_are_one_question() -> None:
     world.faults.made.clear()
     assert watch_for(world.platform, {"Records": [message] * 10}, lambda: True) == {"batchItemFailures": []}
     assert world.faults.made["get_item"] == 1
+
+
+def test_a_busy_item_keeps_no_records_from_being_taken_in() -> None:
+    """All of a shard would stand still, and come again, until fewer runs end."""
+    world = World()
+    world.put("k")
+    with patch.object(type(world.platform.capacity), "take", side_effect=Throttled("slow down")):
+        assert world.deliver()
+    (message,) = world.messages
+    world.pass_time((message.due_ms - world.now_ms) / 1_000)
+    world.wake(message)
+    assert only(world)

@@ -18,11 +18,12 @@ from keyturn.core.event import Admissible, Reason, Rejection
 from keyturn.core.positions import Position, sequence_number_of
 from keyturn.core.sorting import Duplicate, Sorted, sort_events, split_old
 from keyturn.core.state import KeyState, Phase
-from keyturn.errors import StoreError
+from keyturn.errors import StoreError, Throttled
 from keyturn.shell.apply import apply
 from keyturn.shell.change import Change
 from keyturn.shell.log_entries import as_archived, as_entry
 from keyturn.shell.platform import Platform
+from keyturn.shell.side_by_side import leave
 from keyturn.shell.time_budget import HasTime
 from keyturn.shell.waking import wake_at
 
@@ -177,9 +178,7 @@ def _note_duplicate(platform: Platform, duplicate: Duplicate) -> None:
 def _admit_jobs(platform: Platform, works: Sequence[_Work]) -> list[_Job]:
     """Deal the free slots out in stream order; keys that get none will wait."""
     claiming = [work.state.key for work in works if work.is_claiming]
-    slots = platform.capacity.take(len(claiming), platform.clock(), _STARTS_AT_ONCE)
-    if slots < len(claiming):
-        wake_at(platform, "", platform.clock() + _LOOK_FOR_SLOTS_MS)
+    slots = _take_slots(platform, len(claiming))
     lucky = frozenset(claiming[:slots])
     return [
         _Job(partial(_admit, platform, work, _slot_of(platform, work, lucky)), work.sequence_numbers)
@@ -192,14 +191,22 @@ def _slot_of(platform: Platform, work: _Work, lucky: frozenset[str]) -> Callable
     """Return what tells whether a key has a slot. One that wasn't idle was dealt none: it asks should it be by now."""
     if work.is_claiming:
         return lambda: work.state.key in lucky
-    return cache(partial(_take_slot, platform))
+    return cache(lambda: _take_slots(platform, 1) == 1)
 
 
-def _take_slot(platform: Platform) -> bool:
-    if platform.capacity.take(1, platform.clock()):
-        return True
-    wake_at(platform, "", platform.clock() + _LOOK_FOR_SLOTS_MS)
-    return False
+def _take_slots(platform: Platform, wanted: int) -> int:
+    """Take slots for keys, and have the watchdog look for those that there aren't.
+
+    There are none where that can't be told: one busy item may not keep records from being taken in.
+    """
+    try:
+        slots = platform.capacity.take(wanted, platform.clock(), _STARTS_AT_ONCE)
+    except Throttled as error:
+        leave(error)
+        slots = 0
+    if slots < wanted:
+        wake_at(platform, "", platform.clock() + _LOOK_FOR_SLOTS_MS)
+    return slots
 
 
 def _admit(platform: Platform, work: _Work, has_slot: Callable[[], bool]) -> None:
