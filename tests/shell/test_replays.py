@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,9 +17,9 @@ from keyturn.core.replay_job import JobState, Source
 from keyturn.core.replay_plan import Fate
 from keyturn.core.state import Phase
 from keyturn.shell.sweep import sweep
-from tests.shell.faults import Fault
+from tests.shell.faults import Fault, throttled
 from tests.shell.step_functions import DEFINITION
-from tests.shell.world import STEPS, World
+from tests.shell.world import SLICE_MS, STEPS, World
 
 
 def done(world: World, generation: int) -> Counter[tuple[str, str]]:
@@ -625,3 +627,51 @@ class TestWhatWasGivenUp:
         assert self.open_letters(world) == ["1", "2", "3"]
         world.replay(outcome="dead-lettered")
         assert self.open_letters(world) == []
+
+
+class TestBusyStream:
+    """A shard gives 2 MB a second: a call waits for what the one before it took."""
+
+    def world(self, monkeypatch: pytest.MonkeyPatch, between: Callable[[World, int], None]) -> tuple[World, int]:
+        """Forty events of a time window; `between` happens before each call that reads the stream."""
+        world = World()
+        since_ms = world.now_ms
+        for number in range(40):
+            world.put(f"k{number}", "express")
+        world.settle()
+        stream, calls = world.client("kinesis"), count(1)
+        usual = stream.get_records
+
+        def get_records(**call: Any) -> Any:
+            between(world, next(calls))
+            return usual(**call)
+
+        monkeypatch.setattr(stream, "get_records", get_records, raising=False)
+        return world, since_ms
+
+    def test_no_piece_of_the_search_outlives_the_replayer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Killed, it would begin at the same place again, for ever."""
+
+        def wait(world: World, _number: int) -> None:
+            world.now_ms += 5_000
+
+        world, since_ms = self.world(monkeypatch, wait)
+        job_id = world.ask("replay-plan", from_ms=since_ms)["id"]
+        took_ms = []
+        while world.replaying():
+            began_ms = world.now_ms
+            world.slice_of(world.replaying()[0], pieces=1)
+            took_ms.append(world.now_ms - began_ms)
+        assert max(took_ms) < SLICE_MS / 2
+        assert (world.job(job_id).state, world.job(job_id).tally.keys) == (JobState.PLANNED, 40)
+
+    def test_what_was_read_before_a_throttled_call_is_not_read_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else a shard that throttles every third call would never be read."""
+
+        def throttle(_world: World, number: int) -> None:
+            if number % 3 == 0:
+                raise throttled("GetRecords", "ProvisionedThroughputExceededException")
+
+        world, since_ms = self.world(monkeypatch, throttle)
+        job = world.plan(from_ms=since_ms)
+        assert (job.tally.keys, job.searched) == (40, 40)

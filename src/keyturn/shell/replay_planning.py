@@ -5,11 +5,11 @@ written, writes the same.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from keyturn.adapters.archive import Archived
 from keyturn.adapters.index import Entry
@@ -21,7 +21,7 @@ from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, ReplayJob, Source
 from keyturn.core.replay_plan import END, Fate, Heading, Outcome, PlannedKey, Tally, plan_key
 from keyturn.core.state import KeyState
-from keyturn.errors import Unreadable
+from keyturn.errors import Throttled, Unreadable
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.restore import from_stream, restore
@@ -29,8 +29,14 @@ from keyturn.shell.restore import from_stream, restore
 _KEYS_A_PIECE: Final = 100
 _LETTERS_A_PIECE: Final = 1_000
 _CALLS_A_PIECE: Final = 10
+_RECORDS_A_PIECE: Final = 10_000
+_READING_MS: Final = 5_000
+"""Behind that no other call begins: a shard gives 2 MB a second, so each waits for what the one before it took
+(GetRecords API reference), and a piece that is cut off by the replayer's timeout begins anew."""
 _HANDS: Final = 8
 _SKIPPED: Final = "skipped by "
+
+_T = TypeVar("_T")
 
 Places = Iterable[tuple[str, Position]]
 
@@ -162,17 +168,37 @@ def _day(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 
+def _some(platform: Platform, calls: Iterator[_T], records_of: Callable[[_T], int]) -> tuple[list[_T], bool]:
+    """Take what one piece of work has time for; tell besides whether that was all.
+
+    What was read before a call that is throttled counts: else a busy shard's first calls would be made again and again.
+    """
+    began_ms, records = platform.clock(), 0
+    taken: list[_T] = []
+    try:
+        for found in calls:
+            taken.append(found)
+            records += records_of(found)
+            is_late = platform.clock() - began_ms >= _READING_MS
+            if is_late or len(taken) == _CALLS_A_PIECE or records >= _RECORDS_A_PIECE:
+                return taken, False
+    except Throttled:
+        if not taken:
+            raise
+        return taken, False
+    return taken, True
+
+
 def _read_stream(platform: Platform, job: ReplayJob) -> ReplayJob:
     until_ms = job.selection.to_ms or job.asked.at_ms
     calls = platform.stream_reader.read(job.selection.from_ms, until_ms, Mark.parse(job.cursor))
     count, mark, places = 0, Mark(), list[tuple[str, Position]]()
-    pieces = list(islice(calls, _CALLS_A_PIECE))
+    pieces, is_over = _some(platform, calls, lambda call: len(call[0]))
     restored = 0
     for records, behind in pieces:
         count, mark = count + len(records), behind
         places += places_in(records, epoch=platform.settings.stream_epoch)
         restored += restore(platform, job, _named(platform, job, from_stream(platform, records)))
-    is_over = len(pieces) < _CALLS_A_PIECE
     return _searched(platform, job, places, count, str(mark), is_over=is_over, restored=restored)
 
 
@@ -180,12 +206,11 @@ def _read_archive(platform: Platform, job: ReplayJob) -> ReplayJob:
     """Read some objects of the archive; the cursor is the name of the last one."""
     until_ms = job.selection.to_ms or job.asked.at_ms
     objects = platform.archive.objects(job.selection.from_ms, until_ms, job.cursor)
-    pieces = list(islice(objects, _CALLS_A_PIECE))
+    pieces, is_over = _some(platform, objects, lambda found: len(found[1]))
     events = _named(platform, job, (event for _, found in pieces for event in found))
     restored = restore(platform, job, events)
     places = [(event.key, event.position) for event in events]
     count, cursor = sum(len(found) for _, found in pieces), pieces[-1][0] if pieces else ""
-    is_over = len(pieces) < _CALLS_A_PIECE
     return _searched(platform, job, places, count, cursor, is_over=is_over, restored=restored)
 
 
