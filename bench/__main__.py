@@ -16,7 +16,7 @@ from keyturn_cli.screen import Screen
 from keyturn_local.settings import LocalSettings
 
 from bench.contenders import NAMES, PARAMETERS
-from bench.errors import BenchError
+from bench.errors import BenchError, told_in_a_line
 from bench.ground import PROJECT
 from bench.measurement import Results, merged
 from bench.page import write_page
@@ -66,10 +66,7 @@ def bench(
         curve_events=round(CURVE_EVENTS * scale) if curve else 0,
         counts=counts,
     )
-    os.environ[ledger.PLACE] = str(LEDGER)  # every contender's processes inherit it
-    for left in FOLDER.glob(f"{LEDGER.name}*"):
-        left.unlink()
-    settings = LocalSettings.from_environment(os.environ, root=FOLDER / "project")
+    settings = fresh_settings()
     runner = Runner(plan, settings, screen)
     runner.run()
     results = Results(_about(), tuple(runner.measurements), tuple(runner.usage), runner.left_out)
@@ -79,6 +76,14 @@ def bench(
     screen.line(report(results))
     if page:
         write_page(PROJECT, results)
+
+
+def fresh_settings() -> LocalSettings:
+    """Return where the engine is to run, with an empty ledger that every contender's processes inherit."""
+    os.environ[ledger.PLACE] = str(LEDGER)
+    for left in FOLDER.glob(f"{LEDGER.name}*"):
+        left.unlink()
+    return LocalSettings.from_environment(os.environ, root=FOLDER / "project")
 
 
 def _names(text: str, known: Sequence[str], option: str) -> list[str]:
@@ -112,19 +117,5 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def main() -> None:
-    """Run the command; an error that a user can cause is one line."""
-    try:
-        typer.run(bench)
-    except Exception as error:
-        if not isinstance(error, BenchError) and type(error).__module__.split(".")[0] not in {
-            "keyturn_cli",
-            "keyturn_local",
-        }:
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    told_in_a_line(lambda: typer.run(bench))

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Final
+
+_OTHERS: Final = frozenset({"keyturn_cli", "keyturn_local"})
+"""Packages whose errors are meant for users too."""
+
 
 class BenchError(Exception):
     """Base class: its text is meant for the user."""
@@ -21,3 +28,14 @@ class Refused(BenchError):
 
 class TooSlow(BenchError):
     """A contender didn't finish a run within the limit."""
+
+
+def told_in_a_line(command: Callable[[], None]) -> None:
+    """Run a command; an error that a user can cause is one line, and exit status 1."""
+    try:
+        command()
+    except Exception as error:
+        if not isinstance(error, BenchError) and type(error).__module__.split(".")[0] not in _OTHERS:
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -29,6 +29,7 @@ _PARTS: Final = ("template.yaml", "samconfig.toml", "functions", "src", "statema
 _ROUTES: Final = Path("src/keyturn_routes")
 _SCHEMA: Final = "bench.json"
 STRICT, STANDARD, BATCHED = "bench.strict", "bench.standard", "bench.batched"
+TENS, NESTED = "bench.tens", "bench.nested"
 BATCH_EVENTS: Final = 20
 _WORKER_TIMEOUT_S: Final = 12
 """Instead of the sample's 3 s: the engine counts a cold start in, which AWS does not, and kills it again and again."""
@@ -94,6 +95,8 @@ def prepare(folder: Path) -> None:
         _route("strict", "express", 1),
         _route("standard", "standard", 1),
         _route("batched", "express", BATCH_EVENTS),
+        _route("tens", "express", 10),
+        _route("nested", "nested", 1),
     ]
     (folder / _ROUTES / "routes.json").write_text(json.dumps({"routes": routes}, indent=2), encoding="utf-8")
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "required": ["sequence"]}
