@@ -608,6 +608,28 @@ class TestWhatWasGivenUp:
         assert world.job(job.id).counts == {Fate.CANCELLED: 1}
         assert self.open_letters(world) == ["1", "2"]
 
+    @pytest.mark.parametrize("fault", [Fault.DIES_AFTER, Fault.LOSES_ANSWER, Fault.THROTTLES])
+    @pytest.mark.parametrize("call", range(1, 10))
+    def test_it_stays_open_when_who_called_the_replay_off_died(self, call: int, fault: Fault) -> None:
+        """The key has no replay any more, as if all of it had run: nothing of it has."""
+        world = self.world()
+        job = world.plan(outcome="dead-lettered", is_new_generation=True)
+        world.ask("hold-route", route="skip")
+        world.now_ms += 2_000
+        world.ask("replay-apply", id=job.id)
+        (execution,) = world.replaying()
+        world.slice_of(execution)
+        world.ask("replay-cancel", id=job.id)
+        world.faults.arm(call, fault)
+        world.slice_of(execution)
+        assert world.faults.has_struck
+        world.faults.arm(None)
+        world.pass_time(60)
+        if execution.status == "RUNNING":
+            world.slice_of(execution)
+        assert world.job(job.id).counts == {Fate.CANCELLED: 1}
+        assert self.open_letters(world) == ["1", "2"]
+
     def test_one_that_was_not_selected_stays_open(self) -> None:
         world = self.world()
         (first, _) = [item["position"] for item in world.items("deadletter#")]

@@ -80,6 +80,13 @@ class OutcomeStore:
 
     def has_rewound(self, key: str, replay: str, since_version: int) -> bool:
         """Tell whether a key was rewound for a replay in one of its versions after `since_version`."""
+        return self._is_recorded("Rewind", key, replay, since_version)
+
+    def has_called_off(self, key: str, replay: str, since_version: int) -> bool:
+        """Tell whether a key's replay was called off in one of its versions after `since_version`."""
+        return self._is_recorded("CancelReplay", key, replay, since_version)
+
+    def _is_recorded(self, command: str, key: str, replay: str, since_version: int) -> bool:
         arguments = {
             "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
             "FilterExpression": "#replay = :replay AND #command = :command",
@@ -92,7 +99,7 @@ class OutcomeStore:
             "low": f"{OPERATION}{since_version + 1:012d}",
             "high": f"{OPERATION}~",
             "replay": replay,
-            "command": "Rewind",
+            "command": command,
         }
         return any(True for _ in self.table.query(arguments, values))
 

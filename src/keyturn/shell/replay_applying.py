@@ -149,7 +149,9 @@ def _cancel(
     # Whoever rewound it last, for the first time or once more, may have died before that was written.
     planned = _as_far_as_it_is(job, planned, state)
     name = rewind_name(job, planned)
-    is_through = planned.fate is Fate.APPLIED and (state.replay is None or state.replay.id != name)
+    is_over = planned.fate is Fate.APPLIED and (state.replay is None or state.replay.id != name)
+    # Whoever called it off may have died before that was written: then not all of it ran.
+    is_through = is_over and not platform.outcomes.has_called_off(planned.key, name, planned.version)
     if is_through:
         _close_dead_letters(platform, job, planned)
     if is_through and planned.chunk + 1 == planned.chunks:
