@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from keyturn.adapters.archive import Archive
+from keyturn.adapters.log import EventLog
 from keyturn.adapters.open_items import Kind as OpenKind
+from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, Source
 from keyturn.core.replay_plan import Fate
 from keyturn.core.state import Phase
@@ -679,6 +681,25 @@ class TestBusyStream:
 
         world, since_ms = self.world(monkeypatch, wait)
         job_id = world.ask("replay-plan", from_ms=since_ms)["id"]
+        took_ms = []
+        while world.replaying():
+            began_ms = world.now_ms
+            world.slice_of(world.replaying()[0], pieces=1)
+            took_ms.append(world.now_ms - began_ms)
+        assert max(took_ms) < SLICE_MS / 2
+        assert (world.job(job_id).state, world.job(job_id).tally.keys) == (JobState.PLANNED, 40)
+
+    def test_no_piece_of_the_planning_outlives_it_either(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Logs of many keys may be long, too."""
+        world, _ = self.world(monkeypatch, lambda _world, _number: None)
+        usual = EventLog.headings
+
+        def headings(log: EventLog, key: str, first: Position, last: Position) -> Any:
+            world.now_ms += 1_000  # of eight side by side
+            return usual(log, key, first, last)
+
+        monkeypatch.setattr(EventLog, "headings", headings)
+        job_id = world.ask("replay-plan", keys=[f"k{number}" for number in range(40)])["id"]
         took_ms = []
         while world.replaying():
             began_ms = world.now_ms

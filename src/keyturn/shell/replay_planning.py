@@ -17,6 +17,7 @@ from keyturn.adapters.log import place_of
 from keyturn.adapters.open_items import Kind
 from keyturn.adapters.records import places_in
 from keyturn.adapters.stream_reader import Mark
+from keyturn.adapters.table import chunks
 from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, ReplayJob, Source
 from keyturn.core.replay_plan import END, Fate, Heading, Outcome, PlannedKey, Tally, plan_key
@@ -31,8 +32,8 @@ _LETTERS_A_PIECE: Final = 1_000
 _CALLS_A_PIECE: Final = 10
 _RECORDS_A_PIECE: Final = 10_000
 _READING_MS: Final = 5_000
-"""Behind that no other call begins: a shard gives 2 MB a second, so each waits for what the one before it took
-(GetRecords API reference), and a piece that is cut off by the replayer's timeout begins anew."""
+"""Behind that no piece begins to read more: one that the replayer's timeout cuts off begins anew. A shard gives 2 MB a
+second, so each call waits for what the one before it took (GetRecords API reference), and keys may have long logs."""
 _HANDS: Final = 8
 _SKIPPED: Final = "skipped by "
 
@@ -52,16 +53,21 @@ def _plan_keys(platform: Platform, versions: RouteVersions, job: ReplayJob) -> R
     found = platform.replays.keys(job.id, job.cursor, _KEYS_A_PIECE)
     readable, _ = platform.keys.load_readable(planned.key for _, planned in found)
     states = {state.key: state for state in readable}
-    planned = platform.process.side_by_side(
-        _HANDS, lambda one: _plan_readable(platform, versions, job, one, states.get(one.key)), (key for _, key in found)
-    )
+    planned: list[PlannedKey] = []
+    began_ms = platform.clock()
+    for some in chunks([key for _, key in found], _HANDS):
+        planned += platform.process.side_by_side(
+            _HANDS, lambda one: _plan_readable(platform, versions, job, one, states.get(one.key)), some
+        )
+        if platform.clock() - began_ms >= _READING_MS:
+            break
     platform.replays.write_keys(job, planned)
     tally = job.tally
     for one in planned:
         tally = tally.plus(one.tally)
-    if len(found) < _KEYS_A_PIECE:
+    if len(planned) < _KEYS_A_PIECE and len(planned) == len(found):
         return replace(job, tally=tally, state=JobState.PLANNED, cursor="")
-    return replace(job, tally=tally, cursor=found[-1][0])
+    return replace(job, tally=tally, cursor=found[len(planned) - 1][0])
 
 
 def _plan_readable(
