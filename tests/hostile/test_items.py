@@ -364,6 +364,25 @@ def test_a_replay_waits_for_a_key_that_became_unreadable_in_it() -> None:
     assert world.job(job.id).counts == {Fate.DONE: 2}
 
 
+def test_an_unreadable_key_keeps_no_events_of_others_from_coming_back_into_the_log() -> None:
+    """The search for them would fail at it again and again."""
+    world = World()
+    world.stream_retention_h = 8_760
+    since_ms = world.now_ms
+    for key in ("of tomorrow", "fine"):
+        world.put(key)
+    world.settle()
+    for item in world.items("key#", "event#"):
+        place = {"pk": {"S": item["pk"]}, "sk": {"S": item["sk"]}}
+        world.dynamodb.delete_item(TableName=world.settings.state_table, Key=place)
+    world.now_ms += 31 * 86_400_000
+    make_unreadable(world, "of tomorrow")
+    asked = world.ask("replay-plan", from_ms=since_ms, is_new_generation=True)
+    settle_readable(world, asked["id"])
+    job = world.job(asked["id"])
+    assert (job.state, job.tally.restored, job.tally.refused) == (JobState.PLANNED, 1, 1)
+
+
 def make_unreadable(world: World, key: str) -> dict[str, Any]:
     """Have a later version write a key's state; return it as it was."""
     (item,) = world.items(f"key#{key}", "state")

@@ -15,16 +15,20 @@ from keyturn.shell.platform import Platform
 
 
 def restore(platform: Platform, job: ReplayJob, events: Iterable[Archived]) -> int:
-    """Put back what the job selects, was finished once, and is not in the log any more; return how many events."""
+    """Put back what the job selects, was finished once, and is not in the log any more; return how many events.
+
+    Nothing of keys that can't be read: the plan refuses them.
+    """
     wanted = [event for event in events if _may_be_gone(platform, event) and _is_selected(platform, job, event)]
     if not wanted:
         return 0
     in_log = platform.log.present((event.key, event.position) for event in wanted)
-    states = platform.keys.load_many({event.key for event in wanted})
+    states, _ = platform.keys.load_readable({event.key for event in wanted})
+    through = {state.key: finished_through(state) for state in states}
     gone = [
         event
         for event in wanted
-        if (event.key, event.position) not in in_log and event.position <= finished_through(states[event.key])
+        if (event.key, event.position) not in in_log and event.key in through and event.position <= through[event.key]
     ]
     platform.log.write(((event.key, as_entry(platform, event)) for event in gone), platform.clock())
     return len(gone)
