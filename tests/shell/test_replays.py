@@ -14,6 +14,7 @@ import pytest
 from keyturn.adapters.archive import Archive
 from keyturn.adapters.log import EventLog
 from keyturn.adapters.open_items import Kind as OpenKind
+from keyturn.adapters.outcomes import OutcomeStore
 from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, Source
 from keyturn.core.replay_plan import Fate
@@ -651,6 +652,36 @@ class TestWhatWasGivenUp:
         assert self.open_letters(world) == ["1", "2", "3"]
         world.replay(outcome="dead-lettered")
         assert self.open_letters(world) == []
+
+
+def test_no_piece_of_a_pass_outlives_the_replayer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead letters of keys whose events came over a year are looked for in hundreds of days, of many keys at once."""
+    world = World(max_in_flight_runs=40)
+    for number in range(40):
+        world.put(f"k{number}", "express")
+    world.settle()
+    usual = OutcomeStore.open_letters_between
+
+    def slow(*args: Any) -> Any:
+        world.now_ms += 1_000
+        return usual(*args)
+
+    monkeypatch.setattr(OutcomeStore, "open_letters_between", slow)
+    job = world.plan(keys=[f"k{number}" for number in range(40)], is_new_generation=True)
+    world.ask("replay-apply", id=job.id)
+    world.slice_of(world.replaying()[0])
+    world.now_ms += 2_000
+    world.fill()
+    for execution in world.live():
+        world.run(execution)
+    took_ms = []
+    while world.replaying():
+        began_ms = world.now_ms
+        world.slice_of(world.replaying()[0], pieces=1)
+        took_ms.append(world.now_ms - began_ms)
+        world.now_ms += 2_000
+    assert max(took_ms) < SLICE_MS / 2
+    assert world.job(job.id).counts == {Fate.DONE: 40}
 
 
 class TestBusyStream:

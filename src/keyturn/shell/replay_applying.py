@@ -19,9 +19,13 @@ from keyturn.shell.dead_letters import close_run_again
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.replays import AsPlanned, cancel_key, is_rewound, rewind_key
+from keyturn.shell.side_by_side import for_a_while
 
 _KEYS_A_PIECE: Final = 100
 _HANDS: Final = 8
+_WORKING_MS: Final = 5_000
+"""Behind that a piece begins with no other key: one that the replayer's timeout cuts off begins anew. A key's dead
+letters are looked for by the day, for as many days as its events came in."""
 _LEFT_ALONE: Final = frozenset({Fate.NOTHING, Fate.DONE, Fate.REFUSED, Fate.CANCELLED})
 
 
@@ -40,12 +44,15 @@ def apply_on(platform: Platform, versions: RouteVersions, job: ReplayJob) -> Pie
     page = platform.replays.keys(job.id, job.cursor, _KEYS_A_PIECE)
     is_last = len(page) < _KEYS_A_PIECE
     piece = _with_so_many_rewinds(page, job.rate) if job.state is JobState.APPLYING else page
-    is_last = is_last and len(piece) == len(page)
     step = _cancel if job.state is JobState.CANCELLING else _apply
     before = [planned for _, planned in piece]
     readable, _ = platform.keys.load_readable(one.key for one in before if one.fate not in _LEFT_ALONE)
     states = {state.key: state for state in readable}
-    after = platform.process.side_by_side(_HANDS, lambda one: _next(platform, versions, job, step, one, states), before)
+    after = for_a_while(
+        platform, _HANDS, lambda one: _next(platform, versions, job, step, one, states), before, _WORKING_MS
+    )
+    piece, before = piece[: len(after)], before[: len(after)]
+    is_last = is_last and len(piece) == len(page)
     changed = [new for old, new in zip(before, after, strict=True) if new != old]
     platform.replays.write_keys(job, changed)
     passing = Counter(job.passing) + Counter(one.fate for one in after)

@@ -17,7 +17,6 @@ from keyturn.adapters.log import place_of
 from keyturn.adapters.open_items import Kind
 from keyturn.adapters.records import places_in
 from keyturn.adapters.stream_reader import Mark
-from keyturn.adapters.table import chunks
 from keyturn.core.positions import Position
 from keyturn.core.replay_job import JobState, ReplayJob, Source
 from keyturn.core.replay_plan import END, Fate, Heading, Outcome, PlannedKey, Tally, plan_key
@@ -26,6 +25,7 @@ from keyturn.errors import Throttled, Unreadable
 from keyturn.shell.platform import Platform
 from keyturn.shell.replay_versions import RouteVersions
 from keyturn.shell.restore import from_stream, restore
+from keyturn.shell.side_by_side import for_a_while
 
 _KEYS_A_PIECE: Final = 100
 _LETTERS_A_PIECE: Final = 1_000
@@ -53,14 +53,13 @@ def _plan_keys(platform: Platform, versions: RouteVersions, job: ReplayJob) -> R
     found = platform.replays.keys(job.id, job.cursor, _KEYS_A_PIECE)
     readable, _ = platform.keys.load_readable(planned.key for _, planned in found)
     states = {state.key: state for state in readable}
-    planned: list[PlannedKey] = []
-    began_ms = platform.clock()
-    for some in chunks([key for _, key in found], _HANDS):
-        planned += platform.process.side_by_side(
-            _HANDS, lambda one: _plan_readable(platform, versions, job, one, states.get(one.key)), some
-        )
-        if platform.clock() - began_ms >= _READING_MS:
-            break
+    planned = for_a_while(
+        platform,
+        _HANDS,
+        lambda one: _plan_readable(platform, versions, job, one, states.get(one.key)),
+        [key for _, key in found],
+        _READING_MS,
+    )
     platform.replays.write_keys(job, planned)
     tally = job.tally
     for one in planned:
