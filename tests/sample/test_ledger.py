@@ -9,6 +9,7 @@ import pytest
 from moto import mock_aws
 
 from keyturn import Event, Permanent, StepContext
+from keyturn.adapters.clients import client
 from keyturn_sample import ledger as ledger_module
 from keyturn_sample import misbehaviour
 from keyturn_sample.ledger import ledger
@@ -36,9 +37,15 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
             BillingMode="PAY_PER_REQUEST",
         )
-        ledger.cache_clear()
+        _forget()
         yield made
-        ledger.cache_clear()
+        _forget()
+
+
+def _forget() -> None:
+    """Have this process open the ledger anew, by a client of its own."""
+    ledger.cache_clear()
+    client.cache_clear()
 
 
 def event(**data: Any) -> Event:
