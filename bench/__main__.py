@@ -13,21 +13,17 @@ from typing import Annotated
 
 import typer
 from keyturn_cli.screen import Screen
-from keyturn_local.settings import LocalSettings
 
 from bench.contenders import NAMES, PARAMETERS
 from bench.errors import BenchError, told_in_a_line
-from bench.ground import PROJECT
+from bench.ground import FOLDER, PROJECT, fresh_settings
 from bench.measurement import Results, merged
 from bench.page import write_page
 from bench.report import report
 from bench.runner import Plan, Runner
-from bench.workers import ledger
 from bench.workload import BESIDE, WORKLOADS
 
-FOLDER = PROJECT / ".keyturn" / "bench"
 RESULTS = PROJECT / "docs" / "performance" / "results.json"
-LEDGER = FOLDER / "ledger.sqlite"
 CURVE_EVENTS = 1_000
 _WORKLOADS = {one.name: one for one in (*WORKLOADS, BESIDE)}
 COMMA = "Several with commas."
@@ -76,14 +72,6 @@ def bench(
     screen.line(report(results))
     if page:
         write_page(PROJECT, results)
-
-
-def fresh_settings() -> LocalSettings:
-    """Return where the engine is to run, with an empty ledger that every contender's processes inherit."""
-    os.environ[ledger.PLACE] = str(LEDGER)
-    for left in FOLDER.glob(f"{LEDGER.name}*"):
-        left.unlink()
-    return LocalSettings.from_environment(os.environ, root=FOLDER / "project")
 
 
 def _names(text: str, known: Sequence[str], option: str) -> list[str]:

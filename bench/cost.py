@@ -19,11 +19,10 @@ from keyturn_cli.planning.latencies import load_latencies
 from keyturn_cli.planning.workload import StreamMode
 from keyturn_cli.screen import Screen
 
-from bench.__main__ import fresh_settings
 from bench.contenders import METERED
-from bench.counts import read_whole
+from bench.counts import of_table, read_whole
 from bench.errors import told_in_a_line
-from bench.ground import NESTED, STANDARD, STRICT, TENS, ground
+from bench.ground import NESTED, STANDARD, STRICT, TENS, fresh_settings, ground
 from bench.on_engine import OnEngine
 from bench.report import table
 from bench.workload import Workload, events
@@ -35,7 +34,6 @@ _STEP_MS: Final = 20.0
 _ARCHITECTURE: Final = "x86_64"
 """The template's default."""
 _LIMIT_S: Final = 300.0
-_SHARED: Final = ("DynamoDB reads, slots and controls", "DynamoDB writes, slots and controls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +87,12 @@ def counted(row: Row, app: OnEngine, name: str) -> Bill:
 
 def cells(row: Row, made: Bill) -> list[str]:
     """Write a row of the table."""
-    shared = sum(line.usd_per_million for line in made.lines if line.item in _SHARED)
+    (writes, shared_writes), (reads, shared_reads) = of_table("writes"), of_table("reads")
+    shared = sum(line.usd_per_million for line in made.lines if line.item in {shared_writes, shared_reads})
     return [
         row.title,
-        f"{made.amount('DynamoDB writes'):.2f}",
-        f"{made.amount('DynamoDB reads'):.2f}",
+        f"{made.amount(writes):.2f}",
+        f"{made.amount(reads):.2f}",
         f"{made.amount('Lambda requests'):.2f}",
         f"{made.amount('Standard transitions'):.1f}",
         f"{made.amount('log bytes'):.0f}",

@@ -102,8 +102,8 @@ def usage(contender: str, workload: Workload, metered: Metered, *, workflow_writ
         workload=workload.name,
         events=workload.events,
         keys=workload.keys,
-        write_units=sum(map(made.amount, _of_table("writes"))) + workflow_writes,
-        read_units=sum(map(made.amount, _of_table("reads"))),
+        write_units=sum(map(made.amount, of_table("writes"))) + workflow_writes,
+        read_units=sum(map(made.amount, of_table("reads"))),
         transitions=made.amount("Standard transitions"),
         express_starts=made.amount("Express starts"),
         invocations=made.amount("Lambda requests"),
@@ -112,5 +112,6 @@ def usage(contender: str, workload: Workload, metered: Metered, *, workflow_writ
     )
 
 
-def _of_table(kind: str) -> tuple[str, str]:
+def of_table(kind: str) -> tuple[str, str]:
+    """Name the items of a bill that tell the table's reads or writes: an event's own, and what all keys share."""
     return f"DynamoDB {kind}", f"DynamoDB {kind}, slots and controls"

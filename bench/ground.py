@@ -20,9 +20,12 @@ from keyturn_local.engine import Engine, start_engine
 from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import build, deploy
 
+from bench.workers import ledger
 from bench.workload import STEPS
 
 PROJECT: Final = Path(__file__).resolve().parents[1]
+FOLDER: Final = PROJECT / ".keyturn" / "bench"
+_LEDGER: Final = FOLDER / "ledger.sqlite"
 BASELINES: Final = PROJECT / "bench" / "baselines"
 _WORKERS: Final = PROJECT / "bench" / "workers"
 _PARTS: Final = ("template.yaml", "samconfig.toml", "functions", "src", "statemachines")
@@ -71,6 +74,14 @@ class Ground:
     def pids(self) -> tuple[int, ...]:
         """The processes whose CPU time counts: the engine with its functions, and this one, which reads the stream."""
         return (self.engine.state.engine.pid, os.getpid())
+
+
+def fresh_settings() -> LocalSettings:
+    """Return where the engine is to run, with an empty ledger that every contender's processes inherit."""
+    os.environ[ledger.PLACE] = str(_LEDGER)
+    for left in FOLDER.glob(f"{_LEDGER.name}*"):
+        left.unlink()
+    return LocalSettings.from_environment(os.environ, root=FOLDER / "project")
 
 
 def prepare(folder: Path) -> None:

@@ -43,7 +43,7 @@ def nobody_waits_ms(running: float) -> float:
 
 def somebody_waits_ms(running: float) -> float:
     """How long a process believes that keys wait, with so many runs in flight."""
-    return max(_SOMEBODY_WAITS_MS, min(_SOMEBODY_WAITS_MS_MAX, running * _SOMEBODY_WAITS_MS_A_RUN // 1))
+    return max(_SOMEBODY_WAITS_MS, min(_SOMEBODY_WAITS_MS_MAX, running * _SOMEBODY_WAITS_MS_A_RUN))
 
 
 @dataclass(frozen=True, slots=True)
