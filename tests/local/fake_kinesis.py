@@ -56,9 +56,13 @@ class FakeKinesis:
     def split(self, parent: str, *parts: str) -> None:
         """Close a shard; its keys go to one new shard for each string of one-letter keys."""
         with self._lock:
-            self.shards[parent].closed = True
-            for part in parts:
-                self._add(FakeShard(frozenset(part), (parent,)))
+            self._split(parent, *parts)
+
+    def supersede(self, parent: str, *parts: str) -> None:
+        """Split as MiniStack does, which deletes the parent in the same moment: nobody sees it closed."""
+        with self._lock:
+            self._split(parent, *parts)
+            del self.shards[parent]
 
     def merge(self, *parents: str) -> None:
         """Close shards; their keys go to one new shard."""
@@ -67,13 +71,13 @@ class FakeKinesis:
                 self.shards[parent].closed = True
             self._add(FakeShard(frozenset().union(*(self.shards[parent].keys for parent in parents)), parents))
 
+    def _split(self, parent: str, *parts: str) -> None:
+        self.shards[parent].closed = True
+        for part in parts:
+            self._add(FakeShard(frozenset(part), (parent,)))
+
     def _add(self, shard: FakeShard) -> None:
         self.shards[f"shardId-{len(self.shards):012d}"] = shard
-
-    def remove(self, shard_id: str) -> None:
-        """What MiniStack does to a parent, and retention to an old one."""
-        with self._lock:
-            del self.shards[shard_id]
 
     def describe_stream_summary(self, **_: object) -> dict[str, Any]:
         """Its age."""

@@ -14,7 +14,7 @@ from keyturn_local.poller.source import EventSource
 
 from tests.local.fake_function import FakeFunction
 from tests.local.fake_kinesis import FakeKinesis
-from tests.local.kit import mapping, until
+from tests.local.kit import LIMIT_S, mapping, until, until_settled
 
 KEYS = "abcdef"
 
@@ -73,7 +73,8 @@ def test_order_holds_over_splits_and_merges(stream: FakeKinesis, function: FakeF
     put_all(stream, put, 5)
     stream.merge("shardId-000000000001", "shardId-000000000003")
     put_all(stream, put, 5)
-    until(lambda: function.taken == put, limit_s=60)
+    until_settled(put, [source])
+    assert function.taken == put
     assert source.begun == set(stream.shards)
 
 
@@ -84,7 +85,7 @@ def test_children_wait_for_a_batch_of_their_parent(
     release = threading.Event()
 
     def hold(_records: list[dict[str, Any]]) -> object:
-        release.wait(30)
+        release.wait(LIMIT_S)
         return None
 
     function.answer = hold
@@ -96,7 +97,8 @@ def test_children_wait_for_a_batch_of_their_parent(
     until(lambda: source.status().fetched == len(KEYS))
     assert source.begun == {"shardId-000000000000"}
     release.set()
-    until(lambda: function.taken == put)
+    until_settled(put, [source])
+    assert function.taken == put
 
 
 def test_a_shard_that_vanishes_is_finished_with_what_was_read(
@@ -106,7 +108,7 @@ def test_a_shard_that_vanishes_is_finished_with_what_was_read(
     release = threading.Event()
 
     def hold(_records: list[dict[str, Any]]) -> object:
-        release.wait(30)
+        release.wait(LIMIT_S)
         return None
 
     function.answer = hold
@@ -114,10 +116,10 @@ def test_a_shard_that_vanishes_is_finished_with_what_was_read(
     put_all(stream, put, 1)
     source.start()
     until(lambda: source.status().fetched == len(KEYS))
-    stream.split("shardId-000000000000", "abc", "def")
-    stream.remove("shardId-000000000000")
+    stream.supersede("shardId-000000000000", "abc", "def")
     put_all(stream, put, 1)
     until(lambda: "left the stream" in source.status().last_problem)
     assert source.begun == {"shardId-000000000000"}
     release.set()
-    until(lambda: function.taken == put)
+    until_settled(put, [source])
+    assert function.taken == put

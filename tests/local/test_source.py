@@ -22,7 +22,7 @@ from keyturn_local.poller.source import EventSource
 from moto import mock_aws
 
 from tests.local.fake_function import FakeFunction
-from tests.local.kit import STREAM_ARN, mapping, until
+from tests.local.kit import LIMIT_S, STREAM_ARN, mapping, until, until_settled
 
 
 @dataclass
@@ -53,9 +53,10 @@ class World:
         source.start()
         return source
 
-    def all_taken_in_order(self) -> bool:
-        """Whether every record was taken, once and in order within its key."""
-        return self.function.taken == self.put
+    def until_settled(self) -> None:
+        """Wait until all is counted that was put. Then every record was taken, once and in order within its key."""
+        until_settled(self.put, self.sources)
+        assert self.function.taken == self.put
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_every_record_is_taken_once_and_in_order_of_its_key(world: World) -> Non
     """With several lanes a shard, and batches that don't divide the records evenly."""
     world.put_records(200, keys=20)
     source = world.run(batch_size=7, parallelization_factor=3)
-    until(world.all_taken_in_order)
+    world.until_settled()
     assert source.status().done == 200
     assert max(map(len, world.function.batches)) <= 7
 
@@ -97,13 +98,12 @@ def test_every_record_is_taken_once_and_in_order_of_its_key(world: World) -> Non
 def test_a_clock_that_is_set_back_stops_no_reading(world: World) -> None:
     """Not for the hour that it takes to be where it was again."""
     behind_s = 0.0
-    source = world.run(clock=lambda: time.time() - behind_s)
+    world.run(clock=lambda: time.time() - behind_s)
     world.put_records(5)
-    until(world.all_taken_in_order)
+    world.until_settled()
     behind_s = 3600.0
     world.put_records(5)
-    until(lambda: source.status().done == 10)
-    assert world.all_taken_in_order()
+    world.until_settled()
 
 
 def test_a_partial_failure_loses_nothing_and_keeps_the_order(world: World) -> None:
@@ -120,7 +120,7 @@ def test_a_partial_failure_loses_nothing_and_keeps_the_order(world: World) -> No
     world.function.answer = fail_the_middle_once
     world.put_records(60)
     world.run(batch_size=10, parallelization_factor=2)
-    until(world.all_taken_in_order)
+    world.until_settled()
 
 
 def test_what_cannot_be_invoked_is_tried_again_without_counting(world: World) -> None:
@@ -140,7 +140,7 @@ def test_what_cannot_be_invoked_is_tried_again_without_counting(world: World) ->
     world.function.answer = throttle_twice
     world.put_records(3, keys=1)
     source = world.run(retries_max=0)
-    until(world.all_taken_in_order)
+    world.until_settled()
     assert source.status().throttled == 2
 
 
@@ -151,11 +151,11 @@ def test_latest_means_the_first_start(world: World, tmp_path: Path) -> None:
     world.put.clear()
     first_start_s = time.time() + 0.001
     until(lambda: time.time() > first_start_s)
-    world.run(checkpoints=InFile(path), start=Start.LATEST).stop()
+    world.run(checkpoints=InFile(path), start=Start.LATEST).stop(timeout_s=LIMIT_S)
     assert InFile(path).started_at_s(default=0) >= first_start_s
     world.put_records(20)
     world.run(checkpoints=InFile(path), start=Start.LATEST)
-    until(world.all_taken_in_order)
+    world.until_settled()
 
 
 def test_at_timestamp_begins_at_the_exact_time(world: World) -> None:
@@ -166,7 +166,7 @@ def test_at_timestamp_begins_at_the_exact_time(world: World) -> None:
     until(lambda: time.time() > start_at_s)
     world.put_records(4)
     world.run(start=Start.AT_TIMESTAMP, start_at_s=start_at_s)
-    until(world.all_taken_in_order)
+    world.until_settled()
 
 
 def test_a_restart_goes_on_at_the_checkpoint(world: World, tmp_path: Path) -> None:
@@ -174,12 +174,12 @@ def test_a_restart_goes_on_at_the_checkpoint(world: World, tmp_path: Path) -> No
     path = tmp_path / "checkpoints.json"
     world.put_records(30)
     first = world.run(checkpoints=InFile(path))
-    until(world.all_taken_in_order)
-    first.stop()
+    world.until_settled()
+    first.stop(timeout_s=LIMIT_S)
     batches = len(world.function.batches)
     world.put_records(30)
     world.run(checkpoints=InFile(path))
-    until(world.all_taken_in_order)
+    world.until_settled()
     assert len(world.function.batches) > batches
 
 
@@ -190,18 +190,18 @@ def test_what_was_in_flight_at_a_stop_comes_again(world: World, tmp_path: Path) 
 
     def hang(_records: list[dict[str, Any]]) -> object:
         started.set()
-        never.wait(30)
+        never.wait(LIMIT_S)
         raise ValueError("stopped")
 
     world.function.answer = hang
     world.put_records(3, keys=1)
     first = world.run(checkpoints=InFile(path))
     until(started.is_set)
-    first.stop()
+    first.stop(timeout_s=LIMIT_S)
     never.set()
     world.function.answer = lambda _records: None
     world.run(checkpoints=InFile(path))
-    until(world.all_taken_in_order)
+    world.until_settled()
 
 
 def test_an_expired_iterator_is_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_an_expired_iterator_is_replaced(world: World, monkeypatch: pytest.Monke
     monkeypatch.setattr(world.kinesis, "get_records", expire_often)
     world.put_records(40)
     world.run(batch_size=3)
-    until(world.all_taken_in_order)
+    world.until_settled()
 
 
 @pytest.mark.parametrize("kind", ["s3", "sqs", "sns", "none"])
@@ -237,7 +237,7 @@ def test_a_batch_without_retries_left_goes_to_the_destination(world: World, kind
     world.put_records(8, keys=1)
     poisoned = world.put["key-0"].pop(int(bad))
     source = world.run(retries_max=1, bisect_on_error=True, on_failure_arn=arn)
-    until(world.all_taken_in_order)
+    world.until_settled()
     until(lambda: source.status().given_up == 1)
     if kind == "none":
         return
