@@ -18,9 +18,11 @@ from typing import Any, Final
 
 from keyturn.limits import EXPRESS_EXECUTION_S_MAX
 from tools.lint_statemachines.definition import Scope, is_sequencer
+from tools.lint_statemachines.reading import read_json, read_text
 from tools.lint_statemachines.stack import stack_from_template
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+SOURCE: Final = ".asl.json"
 DERIVED: Final = ".draining.asl.json"
 
 _BEGIN: Final = "Begin"
@@ -58,15 +60,17 @@ def choices(fan_out: str) -> list[dict[str, Any]]:
 def draining(definition: Scope, source: str) -> dict[str, Any]:
     """Make a definition drain: behind its sequencer, back to the start while the answer brings a run."""
     derived: dict[str, Any] = copy.deepcopy(dict(definition))
-    derived["Comment"] = f"{definition['Comment']} Drains its key. Written by tools/draining.py from {source}."
+    derived["Comment"] = (
+        f"{definition.get('Comment', '')} Drains its key. Written by tools/draining.py from {source}.".lstrip()
+    )
     derived["TimeoutSeconds"] = EXPRESS_EXECUTION_S_MAX
     fan_out = definition["StartAt"]
-    begin = {"Type": "Pass", "Parameters": BEGIN_PARAMETERS, "Next": fan_out}
+    begin = {"Type": "Pass", "Parameters": dict(BEGIN_PARAMETERS), "Next": fan_out}
     derived["StartAt"], derived["States"] = _BEGIN, {_BEGIN: begin} | derived["States"]
     derived["States"][fan_out]["Parameters"]["execution_id.$"] = "$.execution_id"
     for state in derived["States"].values():
         if is_sequencer(state):
-            state["Parameters"]["Payload"] |= {"seen.$": "$.seen", "execution": TOLD}
+            state["Parameters"]["Payload"] |= {"seen.$": "$.seen", "execution": dict(TOLD)}
             del state["End"]
             state["Next"] = _MORE
     derived["States"][_MORE] = {
@@ -78,15 +82,20 @@ def draining(definition: Scope, source: str) -> dict[str, Any]:
     return derived
 
 
+def source_of(file: str) -> str:
+    """Return the file that is edited: of a derived one its source, of any other itself."""
+    return file.removesuffix(DERIVED) + SOURCE if file.endswith(DERIVED) else file
+
+
 def derived_files(root: Path) -> dict[Path, str]:
-    """Return what each derived file that the template names must hold."""
-    stack = stack_from_template((root / "template.yaml").read_text(encoding="utf-8"))
+    """Return what each derived file that the template names must hold. Raises UnreadableError."""
+    stack = stack_from_template(read_text(root, "template.yaml"))
     files = sorted({machine.file for machine in stack.machines if machine.file.endswith(DERIVED)})
-    return {root / file: _derived(root, file.removesuffix(DERIVED) + ".asl.json") for file in files}
+    return {root / file: _derived(root, source_of(file)) for file in files}
 
 
 def _derived(root: Path, source: str) -> str:
-    definition = json.loads((root / source).read_text(encoding="utf-8"))
+    definition = read_json(root, source)
     return json.dumps(draining(definition, source), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -14,6 +14,7 @@ from keyturn_local.poller.source import event_source
 from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import build, deploy
 
+from keyturn.adapters.schemas import load_routes
 from keyturn_cli.demo_report import Outcome, Times, print_report
 from keyturn_cli.errors import CliError
 from keyturn_cli.evidence import save_evidence
@@ -46,6 +47,7 @@ def demo(
     Nothing stays running. KEYTURN_PORT changes the engine's port (4566).
     """
     settings, screen = local_settings(), Screen()
+    load_routes()
     began_s = time.monotonic()
     screen.line("Keyturn demo: an engine of its own, the real sam build and deploy, and a stream with awkward records.")
     outcome = _run(settings, screen, limit_s=limit)

@@ -11,6 +11,7 @@ from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import StackOutputs, build, deploy, stack_outputs
 from keyturn_local.state import EngineState, Noted
 
+from keyturn.adapters.schemas import load_routes
 from keyturn_cli.project import local_settings
 from keyturn_cli.screen import Screen
 
@@ -23,6 +24,7 @@ def up() -> None:
     KEYTURN_PORT changes the engine's port (4566), KEYTURN_STACK the stack's name (keyturn).
     """
     settings, screen = local_settings(), Screen()
+    load_routes()  # deployed, a mistake in them would fail every record that comes
     running = find_engine(settings)
     if running is not None and running.poller is not None:
         settings = replace(settings, port=running.port)

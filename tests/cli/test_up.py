@@ -15,6 +15,8 @@ from keyturn_local.errors import AlreadyUp, EngineFailed, ToolFailed
 from keyturn_local.settings import LocalSettings
 from keyturn_local.state import EngineState, Noted
 
+from keyturn.errors import SettingsError
+
 
 @dataclass
 class Ground:
@@ -66,6 +68,18 @@ def test_another_stack_is_refused_beside_it(ground: Ground) -> None:
     """The event source reads the first one's stream: events of the second would wait for ever."""
     ground.stack_name = "other"
     with pytest.raises(AlreadyUp, match="stack 'other' is up, and nothing would read the stream of 'keyturn'"):
+        up()
+    assert ground.done == []
+
+
+def test_routes_that_no_function_could_read_are_refused(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is built: deployed, they would fail every record, and `up` would have called that a success."""
+
+    def refuses() -> None:
+        raise SettingsError("routes.json is not JSON")
+
+    monkeypatch.setattr(module, "load_routes", refuses)
+    with pytest.raises(SettingsError, match="is not JSON"):
         up()
     assert ground.done == []
 

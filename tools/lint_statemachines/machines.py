@@ -6,7 +6,7 @@ from typing import Final
 
 from tools.lint_statemachines.definition import Scope
 from tools.lint_statemachines.problem import Problem
-from tools.lint_statemachines.stack import Machine
+from tools.lint_statemachines.stack import Machine, Stack
 
 MACHINE_NAME_CHARACTERS_MAX: Final = 80
 """Source: CreateStateMachine API reference, `name`."""
@@ -48,3 +48,14 @@ def placeholders_are_known(machine: Machine, definition: Scope) -> Iterator[Prob
             f"substitutes {name}, which {machine.file} does not use",
             "Take it out of DefinitionSubstitutions",
         )
+
+
+def functions_are_there(stack: Stack, machine: Machine) -> Iterator[Problem]:
+    """A deploy would fail."""
+    for placeholder, function in machine.substitutions.items():
+        if placeholder.endswith("FunctionArn") and function is not None and function not in stack.function_timeouts_s:
+            yield Problem(
+                f"template.yaml, {machine.logical_id}",
+                f"{placeholder} is of {function}, and there is no such AWS::Serverless::Function",
+                "Add it to the Resources, or mend its name in DefinitionSubstitutions",
+            )

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from tools.lint_statemachines.definition import SEQUENCER, Scope
 from tools.lint_statemachines.machines import machine_names_fit, placeholders_are_known
 from tools.lint_statemachines.problem import Problem
+from tools.lint_statemachines.roles import role_may_do_what_nested_ones_do
 from tools.lint_statemachines.stack import Machine, Stack
 
 _EXPRESS = "ExpressArn"
@@ -24,6 +25,7 @@ def check_nested(stack: Stack, machine: Machine, definitions: Mapping[str, Scope
             f"Let {_EXPRESS} be a Ref to the machine of that name",
         )
         return
+    yield from role_may_do_what_nested_ones_do(stack, machine, inside.logical_id)
     yield from it_outlasts_what_it_runs(stack, machine, definition, definitions[inside.file])
     yield from it_reports_every_error(machine, definition)
 

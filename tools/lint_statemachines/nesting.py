@@ -9,9 +9,10 @@ from keyturn.core.draining import RESERVE_MS
 from keyturn.limits import EXPRESS_EXECUTION_S_MAX
 from tools.lint_statemachines.definition import SEQUENCER, Scope, drains, function_of, places
 from tools.lint_statemachines.durations import EndlessPathError, longest_path_s
-from tools.lint_statemachines.machines import machine_names_fit, placeholders_are_known
+from tools.lint_statemachines.machines import functions_are_there, machine_names_fit, placeholders_are_known
 from tools.lint_statemachines.nested import check_nested
 from tools.lint_statemachines.problem import Problem
+from tools.lint_statemachines.roles import role_may_call_its_functions
 from tools.lint_statemachines.stack import NESTED, Machine, Route, Stack
 
 Definitions = Mapping[str, Scope]
@@ -31,6 +32,8 @@ def _check_machine(stack: Stack, machine: Machine, definitions: Definitions) -> 
     definition = definitions[machine.file]
     yield from machine_names_fit(machine)
     yield from placeholders_are_known(machine, definition)
+    yield from functions_are_there(stack, machine)
+    yield from role_may_call_its_functions(stack, machine, definition)
     yield from tasks_outlast_their_functions(stack, machine, definition)
     yield from the_execution_outlasts_its_longest_path(machine, definition)
     yield from only_express_drains(machine, definition)
@@ -139,7 +142,7 @@ def route_knows_its_workers(
 ) -> Iterator[Problem]:
     """worker_timeout_s is how long a superseded worker may still be at work: too short breaks order, too long waits."""
     timeouts_s = [
-        stack.function_timeouts_s[function]
+        stack.function_timeouts_s.get(function, 0)  # one that is missing is told by functions_are_there
         for place in places(definition)
         if function_of(place.state) != SEQUENCER and (function := _function_id(machine, place.state)) is not None
     ]

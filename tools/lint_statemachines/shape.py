@@ -31,6 +31,14 @@ STATE_NAME_CHARACTERS_MAX: Final = 80
 Rule = Callable[[str, Scope], Iterator[Problem]]
 
 
+def every_name_is_a_state(file: str, definition: Scope) -> Iterator[Problem]:
+    """Step Functions refuses a definition that leads to a state it doesn't have; no other rule can follow it."""
+    for scope in _scopes(definition):
+        named = {scope["StartAt"], *(name for state in scope["States"].values() for name in followers(state))}
+        for name in sorted(named - set(scope["States"])):
+            yield Problem(f'{file}, state "{name}"', "is led to, and isn't there", "Write it, or mend its name")
+
+
 def every_task_has_a_timeout(file: str, definition: Scope) -> Iterator[Problem]:
     """Without TimeoutSeconds a lost answer holds a run for ever (a year, Standard's limit)."""
     for place in places(definition):
@@ -185,7 +193,7 @@ def only_the_next_round_follows_the_sequencer(file: str, definition: Scope) -> I
 
 def every_state_is_reachable(file: str, definition: Scope) -> Iterator[Problem]:
     """A state that nothing leads to is a Catch or Choice that somebody forgot."""
-    for scope in (definition, *(inner for place in places(definition) for inner in inner_scopes(place.state))):
+    for scope in _scopes(definition):
         for name in sorted(set(scope["States"]) - set(_reachable(scope))):
             yield Problem(f'{file}, state "{name}"', "is never reached", "Lead to it, or take it out")
 
@@ -257,8 +265,16 @@ RULES: Final[Sequence[Rule]] = (
 
 
 def check_shape(file: str, definition: Scope) -> list[Problem]:
-    """All problems of one definition, in the order of the rules."""
-    return [problem for rule in RULES for problem in rule(file, definition)]
+    """All problems of one definition, in the order of the rules; of one with a name that is no state, no others."""
+    return list(every_name_is_a_state(file, definition)) or [
+        problem for rule in RULES for problem in rule(file, definition)
+    ]
+
+
+def _scopes(definition: Scope) -> Iterator[Scope]:
+    """Yield the definition, and every branch and iteration in it."""
+    yield definition
+    yield from (inner for place in places(definition) for inner in inner_scopes(place.state))
 
 
 def _is_last(place: Place) -> bool:

@@ -1,12 +1,15 @@
 """What the template says of functions and state machines, and the routes of workflows, as plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+import yaml
 from samcli.yamlhelper import yaml_parse
 
 from keyturn.core.canary import CANARY
+from tools.lint_statemachines.grants import Grant, grants_in
+from tools.lint_statemachines.problem import UnreadableError
 
 STACK_PREFIX: Final = "${AWS::StackName}-"
 
@@ -29,6 +32,8 @@ class Machine:
     file: str
     substitutions: Mapping[str, str | None]
     """Placeholder -> logical id of the function or machine it stands for; None if it stands for something else."""
+    role: str | None = None
+    """Logical id; None if it is no role of this template."""
 
     @property
     def workflow(self) -> str:
@@ -41,6 +46,10 @@ class Stack:
 
     function_timeouts_s: Mapping[str, int]
     machines: tuple[Machine, ...]
+    grants: Mapping[str, frozenset[Grant]] = field(default_factory=dict)
+    """Role -> what it may do. Not there: a role of which that isn't known."""
+    code_folders: Mapping[str, str] = field(default_factory=dict)
+    """Function -> its CodeUri, where that is a folder of the project."""
 
     @property
     def workflows(self) -> tuple[Machine, ...]:
@@ -83,13 +92,16 @@ BUILT_IN: Final = Route(
 
 
 def stack_from_template(text: str) -> Stack:
-    """Read functions and state machines from a SAM template."""
-    template = yaml_parse(text)
+    """Read functions and state machines from a SAM template. Raises UnreadableError."""
+    try:
+        template = yaml_parse(text)
+    except yaml.YAMLError as error:
+        raise UnreadableError("template.yaml", f"is no YAML: {' '.join(str(error).split())}", "Correct it") from error
     default_s = template.get("Globals", {}).get("Function", {}).get("Timeout", 3)
     resources: Mapping[str, Any] = template["Resources"]
     return Stack(
         function_timeouts_s={
-            logical_id: resource["Properties"].get("Timeout", default_s)
+            logical_id: _timeout_s(logical_id, resource["Properties"].get("Timeout", default_s))
             for logical_id, resource in resources.items()
             if resource["Type"] == "AWS::Serverless::Function"
         },
@@ -98,6 +110,13 @@ def stack_from_template(text: str) -> Stack:
             for logical_id, resource in resources.items()
             if resource["Type"] == "AWS::StepFunctions::StateMachine"
         ),
+        grants=grants_in(resources),
+        code_folders={
+            logical_id: resource["Properties"]["CodeUri"]
+            for logical_id, resource in resources.items()
+            if resource["Type"] == "AWS::Serverless::Function"
+            and isinstance(resource["Properties"].get("CodeUri"), str)
+        },
     )
 
 
@@ -115,21 +134,44 @@ def routes_from(document: Mapping[str, Any]) -> tuple[Route, ...]:
     )
 
 
+def _timeout_s(logical_id: str, timeout: Any) -> int:
+    if not isinstance(timeout, int):
+        raise UnreadableError(
+            f"template.yaml, {logical_id}",
+            "Timeout is no number, so that nothing can be held to it",
+            "Write the number",
+        )
+    return timeout
+
+
 def _machine(logical_id: str, properties: Mapping[str, Any]) -> Machine:
-    name, kind = properties["StateMachineName"]["Fn::Sub"].removeprefix(STACK_PREFIX), properties["StateMachineType"]
+    match properties:
+        case {
+            "StateMachineName": {"Fn::Sub": str(full_name)},
+            "StateMachineType": str(kind),
+            "DefinitionS3Location": str(file),
+        } if full_name.startswith(STACK_PREFIX):
+            name = full_name.removeprefix(STACK_PREFIX)
+        case _:
+            raise UnreadableError(
+                f"template.yaml, {logical_id}",
+                f"wants StateMachineName (!Sub {STACK_PREFIX}WORKFLOW-KIND), StateMachineType and DefinitionS3Location",
+                "Write them as OrderStandard does",
+            )
     return Machine(
         logical_id=logical_id,
         name=name,
         kind=NESTED if kind == "STANDARD" and name.endswith(f"-{NESTED}") else kind.lower(),
-        file=properties["DefinitionS3Location"],
+        file=file,
         substitutions={
-            placeholder: _function_id(value)
-            for placeholder, value in properties.get("DefinitionSubstitutions", {}).items()
+            placeholder: _named(value) for placeholder, value in properties.get("DefinitionSubstitutions", {}).items()
         },
+        role=_named(properties.get("RoleArn")),
     )
 
 
-def _function_id(value: Mapping[str, Any]) -> str | None:
+def _named(value: Any) -> str | None:
+    """The resource of the template that a value stands for."""
     match value:
         case {"Fn::GetAtt": [str(logical_id), "Arn"]} | {"Ref": str(logical_id)} if "::" not in logical_id:
             return logical_id
