@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 from keyturn_cli.app import run
 
 PROJECT = Path(__file__).parents[2]
+LIMIT_S = 120
+"""After this long nothing comes any more, on a slow machine either."""
 EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "shop.order.paid", "subject": "order-7"}
 
 
@@ -46,7 +49,7 @@ def _keyturn(folder: Path, *arguments: str, port: int = 4999, **more: str) -> su
         env=_environment(port) | more,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
 
@@ -159,7 +162,7 @@ def test_what_was_printed_before_another_error_is_not_lost() -> None:
     )
     buffered = _environment() | {"PYTHONUNBUFFERED": ""}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=buffered, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], env=buffered, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert (done.stdout, done.stderr, done.returncode) == ("a row\n", "Error: [Errno 5] Input/output error\n", 1)
 
@@ -179,7 +182,7 @@ def test_letters_that_an_encoding_lacks_are_escaped() -> None:
         env=_environment() | {"PYTHONIOENCODING": "ascii"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
     assert (done.stderr, done.returncode) == ("", 0)
@@ -203,7 +206,7 @@ def test_who_closed_the_output_wants_none(project: Path, arguments: list[str]) -
     """As `>&-` does, or a service manager."""
     done = subprocess.run(
         ["sh", "-c", '"$0" -m keyturn_cli.main "$@" >&-', sys.executable, *arguments],
-        cwd=project, env=_environment(), stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        cwd=project, env=_environment(), stderr=subprocess.PIPE, text=True, timeout=LIMIT_S, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -217,7 +220,7 @@ def _printed(folder: Path, arguments: list[str], to: int, *, is_buffered: bool) 
         stdout=to,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=LIMIT_S,
         check=False,
     )
 
@@ -270,21 +273,50 @@ def test_help_has_an_example(project: Path, command: str) -> None:
     assert f"keyturn {command}" in said.split("Example", 1)[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_without_a_traceback(project: Path, number: signal.Signals) -> None:
-    """While it waits for input, here."""
-    started = subprocess.Popen(
-        [sys.executable, "-m", "keyturn_cli.main", "push", "-", "--endpoint-url", "http://127.0.0.1:9"],
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """Something that listens where a stack should be, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LIMIT_S)
+        yield server
+
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@SIGNALS
+def test_a_signal_ends_it_without_a_traceback(project: Path, silent: socket.socket, number: signal.Signals) -> None:
+    """While it waits for an answer, here."""
+    started = _pushing(project, silent)
+    connection, _ = silent.accept()
+    with connection:
+        started.send_signal(number)
+        _assert_stopped_by(number, started)
+
+
+@SIGNALS
+def test_a_signal_ends_it_while_it_starts(project: Path, silent: socket.socket, number: signal.Signals) -> None:
+    """It imports half of its libraries then."""
+    started = _pushing(project, silent)
+    _wait_for_handlers(started.pid)
+    started.send_signal(number)
+    _assert_stopped_by(number, started)
+
+
+def _pushing(project: Path, stack: socket.socket) -> subprocess.Popen[bytes]:
+    where = ("--region", "us-east-1", "--endpoint-url", f"http://127.0.0.1:{stack.getsockname()[1]}")
+    return subprocess.Popen(
+        [sys.executable, "-m", "keyturn_cli.main", "push", "-", *where],
         cwd=project,
-        env=_environment(),
+        env=_environment() | {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    _wait_for_handlers(started.pid)
-    started.send_signal(number)
-    _, said = started.communicate(timeout=20)
-    assert started.returncode == 128 + number
-    assert said.strip() == b"Stopping ..."
+
+
+def _assert_stopped_by(number: signal.Signals, started: subprocess.Popen[bytes]) -> None:
+    _, said = started.communicate(timeout=LIMIT_S)
+    assert (started.returncode, said.strip()) == (128 + number, b"Stopping ...")
 
 
 def _wait_for_handlers(pid: int) -> None:
@@ -292,8 +324,10 @@ def _wait_for_handlers(pid: int) -> None:
     status = Path(f"/proc/{pid}/status")
     if not status.exists():
         pytest.skip("only /proc tells which signals a process catches")
-    for _ in range(1000):
+    deadline_s = time.monotonic() + LIMIT_S
+    while True:
         caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
         if int(caught.split()[1], 16) & 1 << signal.SIGTERM - 1:
             return
+        assert time.monotonic() < deadline_s, "it catches no signal"
         time.sleep(0.01)
