@@ -15,6 +15,8 @@ from keyturn.core.draining import DrainingExecution
 from keyturn.core.run_header import RunHeader
 
 CONFIG_FILE: Final = Path(__file__).with_name("mock-config.json")
+UNHURRIED_S: Final = 120
+"""What a task may take that isn't to time out: a busy machine may take seconds for a cold start, or for a thread."""
 DRAINING: Final = ("order", "lines", "tracking")
 """Workflows whose definitions have a draining one too."""
 
@@ -75,6 +77,10 @@ class Case:
             "Throw" in response_for(responses, 0) and len(responses) > 1
             for responses in self.responses_by_state.values()
         )
+
+    def timeouts_s(self, timeout_s: int) -> dict[str, int]:
+        """Give this timeout to each state that is to run into it."""
+        return {state: timeout_s for state, responses in self.responses_by_state.items() if times_out(responses)}
 
     @property
     def responses_by_state(self) -> dict[str, Mapping[str, Any]]:
@@ -212,6 +218,11 @@ def gist(steps: Any) -> Iterator[str]:
             raise AssertionError(f"the sequencer can't tell what this is: {steps}")
 
 
+def times_out(responses: Mapping[str, Any]) -> bool:
+    """Whether a state's function is not to answer in time."""
+    return any(response.get("Throw", {}).get("Error") == "States.Timeout" for response in responses.values())
+
+
 def response_for(responses: Mapping[str, Any], attempt: int) -> Mapping[str, Any]:
     """The response for one attempt: its keys are `0` or ranges such as `1-3`."""
     for span, response in responses.items():
@@ -222,11 +233,18 @@ def response_for(responses: Mapping[str, Any], attempt: int) -> Mapping[str, Any
     raise AssertionError(f"mock-config.json has no response for attempt {attempt}")
 
 
-def deployable(definition: Mapping[str, Any], arn: Callable[[str], str], task_timeout_s: int) -> str:
-    """The definition as it is deployed: `arn` names the function behind a state, and tasks time out soon."""
+def deployable(definition: Mapping[str, Any], arn: Callable[[str], str], timeouts_s: Mapping[str, int]) -> str:
+    """The definition as it is deployed: `arn` names the function behind a state, and some states time out soon.
 
-    def shorten(state: dict[str, Any]) -> dict[str, Any]:
-        return {**state, "TimeoutSeconds": task_timeout_s} if state.get("Type") == "Task" else state
+    The others have time enough for any machine.
+    """
+
+    def with_timeout(name: str, state: Any) -> Any:
+        is_task = isinstance(state, dict) and state.get("Type") == "Task"
+        return {**state, "TimeoutSeconds": timeouts_s.get(name, UNHURRIED_S)} if is_task else state
+
+    def shorten(object_: dict[str, Any]) -> dict[str, Any]:
+        return {name: with_timeout(name, value) for name, value in object_.items()}
 
     short = json.dumps(json.loads(json.dumps(definition), object_hook=shorten))
     text = short.replace("${Partition}", "aws").replace("${SequencerFunctionArn}", arn("Sequence"))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.statemachines.cases import deployable
+from tests.statemachines.cases import UNHURRIED_S, deployable
 
 ROLE = "arn:aws:iam::000000000000:role/workflow"
 NOBODY = "arn:aws:lambda:us-east-1:000000000000:function:nobody"
@@ -17,10 +17,10 @@ def make_machine(
     name: str,
     definition: Mapping[str, Any],
     function_arn: str = NOBODY,
-    task_timeout_s: int = 4,
+    timeouts_s: Mapping[str, int] | None = None,
 ) -> str:
     """ARN of a state machine made from a definition of the project, with one function behind every task."""
-    text = deployable(definition, lambda _: function_arn, task_timeout_s)
+    text = deployable(definition, lambda _: function_arn, timeouts_s or {})
     created = stepfunctions.create_state_machine(name=name, definition=text, roleArn=ROLE)
     return str(created["stateMachineArn"])
 
@@ -29,7 +29,7 @@ def run(stepfunctions: Any, machine_arn: str, run_input: Mapping[str, Any]) -> t
     """Run to the end; return status and history."""
     started = stepfunctions.start_execution(stateMachineArn=machine_arn, input=json.dumps(run_input))
     arn = started["executionArn"]
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 2 * UNHURRIED_S
     while (status := stepfunctions.describe_execution(executionArn=arn)["status"]) == "RUNNING":
         assert time.monotonic() < deadline_s, "the execution doesn't end"
         time.sleep(0.02)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 from keyturn_local.clients import client_options, local_session
 from keyturn_local.engine import start_engine
-from keyturn_local.settings import LOCAL_HOST, LocalSettings
+from keyturn_local.settings import LocalSettings
 
 from keyturn.core.answers import read_steps
+from tests.ports import free_port
 from tests.statemachines.cases import CONFIG, RUN_INPUT
 from tests.statemachines.executions import NOBODY, ROLE, make_machine, run
 from tests.statemachines.test_on_ministack import _configure
@@ -25,10 +25,7 @@ INPUT = {**RUN_INPUT, "run": {**RUN_INPUT["run"], "express": ""}}
 @pytest.fixture(scope="module")
 def stepfunctions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """An engine that knows what workers answer."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL_HOST, 0))
-        port = int(probe.getsockname()[1])
-    settings = LocalSettings(root=tmp_path_factory.mktemp("project"), port=port)
+    settings = LocalSettings(root=tmp_path_factory.mktemp("project"), port=free_port())
     nested = {"TestCases": {"Reports": {"Report": "SequencerDone"}}}
     config = {**CONFIG, "StateMachines": {**CONFIG["StateMachines"], "order-nested": nested}}
     with start_engine(settings):

@@ -7,7 +7,6 @@ payloads (it has none).
 
 import io
 import json
-import socket
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,15 +16,16 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 from keyturn_local.clients import client_options, local_session
 from keyturn_local.engine import start_engine
-from keyturn_local.settings import LOCAL_HOST, LocalSettings
+from keyturn_local.settings import LocalSettings
 
-from tests.statemachines.cases import CASES, CONFIG, ROUNDS, RUN_INPUT, Case, Outcome, check, check_rounds
+from tests.ports import free_port
+from tests.statemachines.cases import CASES, CONFIG, ROUNDS, RUN_INPUT, UNHURRIED_S, Case, Outcome, check, check_rounds
 from tests.statemachines.executions import ROLE, make_machine, run, sequencer_input
 
 pytestmark = pytest.mark.engine
 
 TIMEOUT_S = 6
-"""The engine counts a function's cold start into it, which takes seconds on a busy machine."""
+"""Of a task that is to time out. Its function must have begun by then, and takes seconds for that on a busy machine."""
 
 MOCKED = tuple(case for case in CASES if not case.recovers)
 INVOKED = tuple(
@@ -51,10 +51,7 @@ INVOKED = tuple(
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSettings]:
     """An engine that knows the mock configuration and waits no time before a retry."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL_HOST, 0))
-        port = int(probe.getsockname()[1])
-    settings = LocalSettings(root=tmp_path_factory.mktemp("project"), port=port)
+    settings = LocalSettings(root=tmp_path_factory.mktemp("project"), port=free_port())
     with start_engine(settings):
         _configure(settings, {"stepfunctions._sfn_mock_config": CONFIG, "stepfunctions._SFN_WAIT_SCALE": 0})
         yield settings
@@ -85,7 +82,7 @@ def scripted_worker(settings: LocalSettings) -> str:
         Runtime="python3.13",
         Handler="scripted_worker.handler",
         Role=ROLE,
-        Timeout=30,
+        Timeout=UNHURRIED_S,
         Code={"ZipFile": archive.getvalue()},
     )
     return str(created["FunctionArn"])
@@ -97,15 +94,14 @@ def mocked_machines(stepfunctions: Any, definitions: dict[str, dict[str, Any]]) 
     return {name: make_machine(stepfunctions, name, definition) for name, definition in definitions.items()}
 
 
-@pytest.fixture(scope="module")
-def invoking_machines(
-    stepfunctions: Any, definitions: dict[str, dict[str, Any]], scripted_worker: str
-) -> dict[str, str]:
-    """State machines with a real function behind each task."""
-    return {
-        name: make_machine(stepfunctions, f"{name}-invoking", definition, scripted_worker, TIMEOUT_S)
-        for name, definition in definitions.items()
-    }
+@pytest.fixture
+def invoking_machine(
+    case: Case, stepfunctions: Any, definitions: dict[str, dict[str, Any]], scripted_worker: str
+) -> str:
+    """A state machine for a case, with a real function behind each task."""
+    name = f"{case.workflow}-{case.name}"
+    timeouts_s = case.timeouts_s(TIMEOUT_S)
+    return make_machine(stepfunctions, name, definitions[case.workflow], scripted_worker, timeouts_s)
 
 
 @pytest.mark.parametrize("case", MOCKED, ids=str)
@@ -119,12 +115,12 @@ def test_what_reaches_the_sequencer_by_mock_configuration(
 
 @pytest.mark.parametrize("case", INVOKED, ids=str)
 def test_what_reaches_the_sequencer_from_functions(
-    case: Case, stepfunctions: Any, invoking_machines: dict[str, str], tmp_path: Path
+    case: Case, stepfunctions: Any, invoking_machine: str, tmp_path: Path
 ) -> None:
     """Errors come about in Lambdas, retries call them again, and the sequencer's function gets the steps."""
-    script = {"folder": str(tmp_path), "timeout_s": TIMEOUT_S, "responses": case.responses_by_state}
+    script = {"folder": str(tmp_path), "responses": case.responses_by_state}
     scripted_input = {**RUN_INPUT, "run": {**RUN_INPUT["run"], "script": script}}
-    status, _ = run(stepfunctions, invoking_machines[case.workflow], scripted_input)
+    status, _ = run(stepfunctions, invoking_machine, scripted_input)
 
     calls = {file.stem: [json.loads(line) for line in file.open()] for file in tmp_path.glob("*.jsonl")}
     # this emulator calls whatever a handler raises Runtime.HandlerError; AWS uses the class's name
@@ -136,12 +132,12 @@ def test_what_reaches_the_sequencer_from_functions(
 
 @pytest.mark.parametrize("case", ROUNDS, ids=str)
 def test_an_execution_goes_on_while_the_sequencers_function_brings_a_run(
-    case: Case, stepfunctions: Any, invoking_machines: dict[str, str], tmp_path: Path
+    case: Case, stepfunctions: Any, invoking_machine: str, tmp_path: Path
 ) -> None:
     """Three runs in one execution, which ends when the answer brings none."""
-    script = {"folder": str(tmp_path), "timeout_s": TIMEOUT_S, "responses": case.responses_by_state}
+    script = {"folder": str(tmp_path), "responses": case.responses_by_state}
     scripted_input = {**RUN_INPUT, "run": {**RUN_INPUT["run"], "script": script}}
-    status, _ = run(stepfunctions, invoking_machines[case.workflow], scripted_input)
+    status, _ = run(stepfunctions, invoking_machine, scripted_input)
 
     assert status == "SUCCEEDED"
     calls = {file.stem: [json.loads(line) for line in file.open()] for file in tmp_path.glob("*.jsonl")}

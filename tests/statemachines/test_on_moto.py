@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from threading import Lock
+from threading import Event, Lock
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -32,9 +32,8 @@ REGION = "us-east-1"
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/workflow"
 TIMEOUT_S = 1
-"""Every task's timeout where one times out, so that it does it soon."""
-UNHURRIED_S = 20
-"""And where none does: forty threads at once can take longer than a second on a busy machine."""
+"""Of a task that is to time out, so that it does it soon."""
+LIMIT_S = 120
 
 _RETRIER = "moto.stepfunctions.parser.asl.component.common.retry.retrier_decl.time"
 _LAMBDA = "moto.stepfunctions.parser.asl.component.state.exec.state_task.lambda_eval_utils.boto_client_for"
@@ -45,6 +44,8 @@ class ScriptedLambda:
 
     def __init__(self, case: Case) -> None:
         self.name = uuid4().hex[:8]
+        self.case = case
+        self.is_over = Event()
         self._responses = case.responses_by_state
         self._lock = Lock()
         self._attempts: Counter[tuple[str, Any]] = Counter()
@@ -61,17 +62,27 @@ class ScriptedLambda:
             self._attempts[state, payload.get("line")] += 1
         response = response_for(self._responses[state], attempt)
         if "Throw" in response:
-            return _throw(response["Throw"]["Error"])
+            return self._throw(response["Throw"]["Error"])
         return _answer(response["Return"]["Payload"])
 
     def arn(self, function: str) -> str:
         """Name a function of this case alone."""
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}-{function}"
 
-    @property
-    def timeout_s(self) -> int:
-        """How long a task of its may take."""
-        return TIMEOUT_S if "States.Timeout" in json.dumps(self._responses) else UNHURRIED_S
+    def _throw(self, error: str) -> dict[str, Any]:
+        """Let the error come about as it does at AWS, not by its name."""
+        if error == "States.Timeout":
+            self.is_over.wait(LIMIT_S)
+            return _answer({})
+        if error == "States.DataLimitExceeded":
+            return _answer({"result": "x" * 262_144})
+        if error.startswith("Lambda."):
+            response: Any = {
+                "Error": {"Code": error.removeprefix("Lambda."), "Message": "as the case asks"},
+                "ResponseMetadata": {"HTTPStatusCode": 400, "RequestId": "1"},
+            }
+            raise ClientError(response, "Invoke")
+        return _answer({"errorType": error, "errorMessage": "as the case asks"}, FunctionError="Unhandled")
 
     @property
     def tries(self) -> Mapping[str, int]:
@@ -83,22 +94,6 @@ class ScriptedLambda:
 
 def _answer(payload: Mapping[str, Any], **more: str) -> dict[str, Any]:
     return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(payload).encode()), **more}
-
-
-def _throw(error: str) -> dict[str, Any]:
-    """Let the error come about as it does at AWS, not by its name."""
-    if error == "States.Timeout":
-        time.sleep(TIMEOUT_S + 0.5)
-        return _answer({})
-    if error == "States.DataLimitExceeded":
-        return _answer({"result": "x" * 262_144})
-    if error.startswith("Lambda."):
-        response: Any = {
-            "Error": {"Code": error.removeprefix("Lambda."), "Message": "as the case asks"},
-            "ResponseMetadata": {"HTTPStatusCode": 400, "RequestId": "1"},
-        }
-        raise ClientError(response, "Invoke")
-    return _answer({"errorType": error, "errorMessage": "as the case asks"}, FunctionError="Unhandled")
 
 
 @pytest.fixture
@@ -127,15 +122,20 @@ def run(workflow: Mapping[str, Any], fake: ScriptedLambda, monkeypatch: pytest.M
     monkeypatch.setattr(_LAMBDA, lambda **_: fake)
     client = boto3.client("stepfunctions", region_name=REGION)
     machine = client.create_state_machine(
-        name=f"workflow-{fake.name}", definition=deployable(workflow, fake.arn, fake.timeout_s), roleArn=ROLE
+        name=f"workflow-{fake.name}",
+        definition=deployable(workflow, fake.arn, fake.case.timeouts_s(TIMEOUT_S)),
+        roleArn=ROLE,
     )
     execution = client.start_execution(
         stateMachineArn=machine["stateMachineArn"], name=uuid4().hex, input=json.dumps(RUN_INPUT)
     )
-    deadline_s = time.monotonic() + 30
-    while (status := client.describe_execution(executionArn=execution["executionArn"])["status"]) == "RUNNING":
-        assert time.monotonic() < deadline_s, "the execution doesn't end"
-        time.sleep(0.02)
+    deadline_s = time.monotonic() + LIMIT_S
+    try:
+        while (status := client.describe_execution(executionArn=execution["executionArn"])["status"]) == "RUNNING":
+            assert time.monotonic() < deadline_s, "the execution doesn't end"
+            time.sleep(0.02)
+    finally:
+        fake.is_over.set()
     sequenced = fake.payloads("Sequence")
     return Outcome(status, sequenced[0] if sequenced else {}, fake.tries)
 
