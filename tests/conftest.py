@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.guard import hook
 
 hook.install()
 
-# No deadline: how long an example takes says more about the machine than about the code. A property that fails in CI
-# must fail the same way again; on a developer's machine each run looks elsewhere.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+# No deadline, for an example or for drawing it: how long that takes says more about the machine than about the code. A
+# property that fails in CI must fail the same way again; on a developer's machine each run looks elsewhere.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "Keyturn")

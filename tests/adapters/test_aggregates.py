@@ -19,6 +19,6 @@ def test_a_function_that_has_just_started_takes_an_aggregate_apart() -> None:
     aggregator.add_user_record("order-2", b"second")
     packed = aggregator.clear_and_get().get_contents()[2]
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM, packed.hex()], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", PROGRAM, packed.hex()], capture_output=True, text=True, check=True, timeout=120
     )
     assert ran.stdout.strip() == "[('order-1', b'first'), ('order-2', b'second')]"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tracemalloc
@@ -33,11 +34,14 @@ def calls_of(work: Callable[[], Any]) -> int:
         calls += event in {"call", "c_call"}
 
     before = sys.getprofile()
+    gc.collect()  # what earlier tests left would call its finalizers in the midst of the work
+    gc.disable()
     sys.setprofile(count)
     try:
         work()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return calls
 
 

@@ -10,6 +10,8 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 from keyturn_local import bridge
 
+from tests.local.kit import LIMIT_S
+
 OPENER = build_opener(ProxyHandler({}))
 
 
@@ -42,7 +44,7 @@ def test_requests_and_answers_pass_through_whole(port: int, size: int, monkeypat
     monkeypatch.setattr(bridge, "_gateway", lambda: "127.0.0.2")
     with bridge.reachable_from_containers(port) as url:
         assert url.startswith("http://127.0.0.2:")
-        with OPENER.open(url, data=b"x" * size, timeout=20) as answer:
+        with OPENER.open(url, data=b"x" * size, timeout=LIMIT_S) as answer:
             assert answer.read() == b"x" * size
 
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from keyturn_local.fault_proxy import Fault, FaultProxy, lose_answer, throttle
 
+from tests.local.kit import LIMIT_S
+
 
 class Engine(BaseHTTPRequestHandler):
     """Answers with what it was asked."""
@@ -48,7 +50,7 @@ def proxy(heard: list[bytes]) -> Iterator[FaultProxy]:
 
 def call(proxy: FaultProxy, body: bytes, operation: str = "DynamoDB_20120810.PutItem") -> tuple[int, str, bytes]:
     """Call as an AWS client does."""
-    connection = HTTPConnection(urlsplit(proxy.endpoint_url).netloc, timeout=5)
+    connection = HTTPConnection(urlsplit(proxy.endpoint_url).netloc, timeout=LIMIT_S)
     connection.request("POST", "/", body=body, headers={"X-Amz-Target": operation})
     answer = connection.getresponse()
     told = answer.status, answer.getheader("X-Told", ""), answer.read()

@@ -17,11 +17,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from keyturn_local import prompt_ministack
 from keyturn_local.forked import ForkedProcess, brings_its_own, fork_functions
 from keyturn_local.prompt_ministack import START_PAUSE_S, read_logs_at_once, start_at_once
 from keyturn_local.shared_layers import share_layers
 from ministack.core import lambda_runtime
 from ministack.services import lambda_svc, stepfunctions
+
+from tests.local.kit import LIMIT_S
 
 HANDLER = """
 import os, sys
@@ -69,6 +72,7 @@ def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
     worker_class: Any = type("Worker", (lambda_runtime.Worker,), {})  # MiniStack's own stays as it is
     read_logs_at_once(worker_class)
+    monkeypatch.setattr(prompt_ministack, "_LOG_WITHIN_S", LIMIT_S)  # a busy machine may take longer than MiniStack
     arn = "arn:aws:lambda:us-east-1:000000000000:function:f"
     config = {
         "Runtime": "python3.13",
@@ -77,7 +81,7 @@ def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         "FunctionArn": arn,
         "Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"],
         "Environment": {"Variables": {"VARIABLE": "value"}},
-        "Timeout": 30,
+        "Timeout": LIMIT_S,
     }
     made = worker_class("f", config, packed({"app.py": HANDLER}))
     yield made
@@ -140,7 +144,7 @@ def test_a_fork_tells_how_it_ended(tmp_path: Path) -> None:
     assert ended.poll() is None
     ended.stdin.write("7\n")
     killed.kill()
-    assert (ended.wait(30), killed.wait(30)) == (7, -signal.SIGKILL)
+    assert (ended.wait(LIMIT_S), killed.wait(LIMIT_S)) == (7, -signal.SIGKILL)
 
 
 def test_waiting_for_a_fork_has_an_end(tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_waiting_for_a_fork_has_an_end(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         busy.wait(0.01)
     busy.terminate()
-    assert busy.wait(30) == -signal.SIGTERM
+    assert busy.wait(LIMIT_S) == -signal.SIGTERM
 
 
 def test_a_fork_has_the_path_that_its_environment_names(tmp_path: Path) -> None:
@@ -159,7 +163,7 @@ def test_a_fork_has_the_path_that_its_environment_names(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import builtins\nbuiltins.at_start = 5\n", encoding="utf-8")
     script = tmp_path / "script.py"
     script.write_text("import sys\nsys.exit(at_start)\n", encoding="utf-8")
-    assert ForkedProcess(str(script), "/", os.environ | {"PYTHONPATH": str(tmp_path)}).wait(30) == 5
+    assert ForkedProcess(str(script), "/", os.environ | {"PYTHONPATH": str(tmp_path)}).wait(LIMIT_S) == 5
 
 
 @pytest.mark.parametrize("place", ["code/boto3", "layer/python/botocore"])
@@ -176,7 +180,7 @@ def test_a_function_with_its_own_boto3_is_no_fork(tmp_path: Path, place: str) ->
 def test_executions_start_at_once_and_other_waits_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause is the one that MiniStack has there: another version of it may have another."""
     slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(prompt_ministack, "time", SimpleNamespace(**vars(time) | {"sleep": slept.append}))
     module: Any = SimpleNamespace()
     start_at_once(module)
     for seconds in (START_PAUSE_S, 1.0, 0.5):
