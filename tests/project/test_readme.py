@@ -35,11 +35,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _put(folder: Path, name: str, text: str) -> None:
     file = folder / name
     if name.endswith("routes.json"):
-        routes = json.loads(file.read_text(encoding="utf-8"))
-        routes["routes"].append(json.loads(text))
-        file.write_text(json.dumps(routes), encoding="utf-8")
+        routes, entry = json.loads(file.read_text(encoding="utf-8")), json.loads(text)
+        others = [route for route in routes["routes"] if route["name"] != entry["name"]]
+        file.write_text(json.dumps(routes | {"routes": [*others, entry]}), encoding="utf-8")
     elif name == "template.yaml":
-        template = file.read_text(encoding="utf-8")
+        template = file.read_text(encoding="utf-8").replace(text, "")  # who followed the page has it already
         file.write_text(template.replace("\nOutputs:\n", f"\n{text}\nOutputs:\n"), encoding="utf-8")
     elif text.startswith("sed "):
         subprocess.run(["sh", "-ec", text], cwd=folder, check=True)

@@ -99,6 +99,9 @@ GRANTS = {
 }
 """Who may do what, and nothing else."""
 
+GRANTS |= {role: {"lambda:InvokeFunction"} for role in resources(source(), "AWS::IAM::Role") if role not in GRANTS}
+"""A workflow that somebody adds has a role that calls its workers; what else it may is written above."""
+
 SCHEDULERS = ("WatchdogFunctionEveryMinuteRole", "SweeperFunctionEveryDayRole")
 """SAM makes the roles that let schedules invoke their functions."""
 
@@ -195,15 +198,18 @@ def test_every_role_may_use_the_customer_key() -> None:
 
 
 def test_logs_do_not_stay_for_ever() -> None:
-    """Every function and workflow has a log group of its own, with a retention."""
+    """Every function and Express workflow has a log group of its own, and each has a retention."""
     groups = resources(source(), "AWS::Logs::LogGroup")
     assert all("RetentionInDays" in group["Properties"] for group in groups.values())
     named = {group["Properties"]["LogGroupName"]["Fn::Sub"] for group in groups.values()}
     functions = {name["Properties"]["FunctionName"]["Fn::Sub"] for name in FUNCTIONS.values()}
-    workflows = resources(source(), "AWS::StepFunctions::StateMachine").values()
-    assert named == {f"/aws/lambda/{function}" for function in functions} | {
-        f"/aws/vendedlogs/states/{workflow['Properties']['StateMachineName']['Fn::Sub']}" for workflow in workflows
+    workflows = {
+        f"/aws/vendedlogs/states/{workflow['Properties']['StateMachineName']['Fn::Sub']}": workflow["Properties"]
+        for workflow in resources(source(), "AWS::StepFunctions::StateMachine").values()
     }
+    express = {group for group, workflow in workflows.items() if workflow["StateMachineType"] == "EXPRESS"}
+    of_functions = {f"/aws/lambda/{function}" for function in functions}
+    assert of_functions | express <= named <= of_functions | set(workflows)
 
 
 @pytest.mark.parametrize("kind", DATA)
