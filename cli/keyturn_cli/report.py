@@ -37,3 +37,18 @@ def print_checks(screen: Screen, checks: list[Check]) -> None:
             screen.line(f"  {'':<{width + 8}}{line}")
         if len(check.lines) > _VIOLATIONS_SHOWN_MAX:
             screen.line(f"  {'':<{width + 8}}and {len(check.lines) - _VIOLATIONS_SHOWN_MAX:,} more")
+
+
+def what_no_check_saw(history: History) -> str | None:
+    """Say of how many done events the effects aren't known: only the sample's workers write them into a ledger."""
+    others = history.duplicates | history.quarantined.keys() | history.dead_letters | history.set_aside
+    unseen = sum(
+        not sent.steps and sent.event_id is not None and sent.place not in others and not history.is_parked(sent.place)
+        for sent in history.sent
+    )
+    if not unseen:
+        return None
+    return (
+        f"  Of {unseen:,} events the effects weren't checked: only the sample's workers write theirs into the ledger"
+        " that is looked at.\n  What yours did: keyturn trace ID --key KEY"
+    )

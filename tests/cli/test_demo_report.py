@@ -16,6 +16,7 @@ from keyturn_cli.guarantees import Effect, History, Place, Sent
 from keyturn_cli.metrics import percentile
 from keyturn_cli.putter import Put
 from keyturn_cli.records import Record
+from keyturn_cli.report import what_no_check_saw
 from keyturn_cli.sample import Expected, sample_stream
 from keyturn_cli.screen import Screen
 from keyturn_cli.store import Quarantined
@@ -94,6 +95,16 @@ def test_a_good_run_reads_as_one() -> None:
         LEDGER_FILE,
     ):
         assert said in text
+
+
+def test_effects_that_nobody_knows_are_not_called_checked() -> None:
+    """Workers of one's own write into no ledger of the sample's: else `push --wait` praises 0 effects of 0 events."""
+    known = outcome().facts.history
+    assert what_no_check_saw(known) is None
+    unknown = replace(known, effects=(), sent=tuple(replace(sent, steps=frozenset()) for sent in known.sent))
+    told = what_no_check_saw(unknown)
+    assert told is not None
+    assert f"Of {SAMPLE.expectations.run:,} events the effects weren't checked" in told
 
 
 def _lose(found: History) -> History:

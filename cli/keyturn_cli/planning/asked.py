@@ -9,7 +9,7 @@ from typing import Final
 from keyturn_cli.errors import BadInput
 from keyturn_cli.planning.workload import Workload
 
-_NUMBER: Final = re.compile(r"(\d+(?:\.\d+)?(?:[eE]\+?\d{1,2})?)([kKmM]?)", re.ASCII)
+_NUMBER: Final = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?)([kKmM]?)", re.ASCII)
 _RECORD_BYTES_MAX: Final = 1_048_576
 """Of Kinesis, unless the stream's MaxRecordSize is raised."""
 
@@ -21,7 +21,9 @@ def number(option: str, text: str, low: float, high: float, thousand: int = 1_00
     # Not as a float: 1.005k is 1,005 keys, and 1.005 * 1000 isn't.
     value = float(Decimal(match[1]) * scale[match[2].lower()]) if match else -1.0
     if match is None or not low <= value <= high:
-        raise BadInput(f"{option} is {text!r}: it must be a number from {low:,g} to {high:,g}, as 500, 50k or 1e6")
+        raise BadInput(
+            f"{option} is {text!r}: it must be a number from {low:,.10g} to {high:,.10g}, as 500, 50k or 1e6"
+        )
     return value
 
 

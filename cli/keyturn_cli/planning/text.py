@@ -40,7 +40,7 @@ def plan_lines(plan: Plan) -> Iterator[Line]:
 def _head(plan: Plan) -> Iterator[Line]:
     load = plan.chosen.case.workload
     yield Line(
-        f"{load.rate:,g} events a second on {load.keys:,} keys, {load.payload_bytes:,} bytes each,"
+        f"{load.rate:,.10g} events a second on {load.keys:,} keys, {load.payload_bytes:,} bytes each,"
         f" {load.steps} steps of {load.step_ms:g} ms side by side",
         "bold",
     )
@@ -137,14 +137,18 @@ def _times(option: Option) -> Iterator[str]:
 
 def _hot_key(case: Case) -> Iterator[str]:
     sizing, rate = case.sizing, case.flows[0].key_rate_max
-    yield _row("by its runs", f"~{rate:,.3g} events a second, since one run follows the other")
+    yield _row("by its runs", f"~{_rate(rate)} events a second, since one run follows the other")
     yield _row(
         "by DynamoDB",
-        f"{sizing.key_rate_by_partition:,.3g} events a second: 80% of the 1,000 write and 3,000 read units of its"
+        f"{_rate(sizing.key_rate_by_partition)} events a second: 80% of the 1,000 write and 3,000 read units of its"
         " partition",
     )
-    yield _row("by Kinesis", f"{sizing.key_rate_by_shard:,.3g} events a second: 80% of its shard")
-    yield _row("asked", f"{case.hottest.key_rate:,.3g} events a second of each of {case.hottest.name}")
+    yield _row("by Kinesis", f"{_rate(sizing.key_rate_by_shard)} events a second: 80% of its shard")
+    yield _row("asked", f"{_rate(case.hottest.key_rate)} events a second of each of {case.hottest.name}")
+
+
+def _rate(a_second: float) -> str:
+    return f"{a_second:,.0f}" if a_second >= 1_000 else f"{a_second:.3g}"
 
 
 def _quotas(plan: Plan) -> Iterator[str]:

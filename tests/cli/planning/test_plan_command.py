@@ -112,6 +112,18 @@ def test_an_event_a_day_can_be_planned() -> None:
     assert told.exit_code == 0, told.output
 
 
+def test_a_bound_that_is_named_is_taken() -> None:
+    """As it is written there, and written as people do: no 1e+07, no 1.04858e+06."""
+    with pytest.raises(BadInput, match=r"from 1e-05 to 10,000,000, as"):
+        raise plan("--rate", "0", "--keys", "1").exception or AssertionError("nothing was raised")
+    with pytest.raises(BadInput, match=r"from 1 to 1,048,576, as"):
+        raise plan(*LOAD, "--payload", "2m").exception or AssertionError("nothing was raised")
+    assert plan("--rate", "1e-05", "--keys", "1", "--output", "json").exit_code == 0
+    told = plan("--rate", "1e7", "--keys", "1e3", "--batch", "1", "--kind", "express").output
+    assert told.startswith("10,000,000 events a second on 1,000 keys")
+    assert "asked           10,000 events a second of each of" in told
+
+
 def test_a_price_list_of_another_region_is_refused(tmp_path: Path) -> None:
     """Quotas go by its region too, so they would be another's."""
     own = tmp_path / "own.json"
