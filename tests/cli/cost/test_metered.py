@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +14,8 @@ from keyturn_cli.cost.metered import NotMetered, read_metered
 from keyturn_cli.target import Target
 from moto import mock_aws
 
-SINCE_MS = 1_796_000_000_000
+SINCE_MS = (time.time_ns() // 1_000_000_000 - 3_600) * 1_000
+"""An hour ago: CloudWatch takes no line that is older than 14 days, and moto neither."""
 
 
 class World:
