@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from keyturn_cli.target import Target, local_target
 from keyturn_cli.ticker import ticking
 from keyturn_local import engine as engines
 from keyturn_local.poller.source import event_source
-from keyturn_local.settings import LOCAL_HOST, LocalSettings
+from keyturn_local.settings import LocalSettings
 from keyturn_local.stack import build, deploy
 
-from tests.endtoend.stack import Reading, Stack
+from tests.endtoend.stack import LIMIT_S, Reading, Stack
 from tests.guard import hook
+from tests.ports import free_port
 from tests.template.policies import Policies
 from tests.template.stack import transformed
 
@@ -28,18 +28,19 @@ WATCHDOG_EVERY_S = 2.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the engine."""
+    """Everything here needs the engine, and waits longer than others before it fails."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.engine)
+            item.add_marker(pytest.mark.timeout(4 * LIMIT_S))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Deploy a copy of the project, so that nothing meets what a user has running here."""
     root = tmp_path_factory.mktemp("project")
     _copy_project(root)
-    settings = LocalSettings(root=root, port=_port())
+    settings = LocalSettings(root=root, port=free_port())
     guard_log, calls_log = root / "guard.log", root / "calls.log"
     with pytest.MonkeyPatch.context() as patch:
         _guard_lambdas(patch, guard_log, calls_log)
@@ -54,7 +55,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             with ticking(target, target.outputs.watchdog_function_name, WATCHDOG_EVERY_S):
                 yield Stack(settings, target, guard_log, reading)
         finally:
-            reading.source.stop(timeout_s=1.0)
+            reading.source.stop(timeout_s=LIMIT_S)
         _check_permissions(target, calls_log.read_text().splitlines())
 
 
@@ -79,13 +80,6 @@ def _copy_project(root: Path) -> None:
             shutil.copytree(place, root / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(place, root / part)
-
-
-def _port() -> int:
-    """A port that nobody listens on now: another worker's stack may be coming up at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOCAL_HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _guard_lambdas(patch: pytest.MonkeyPatch, log: Path, calls_log: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from keyturn_local.settings import LocalSettings
 from keyturn.core.state import KeyState, Phase
 
 LOOK_EVERY_S = 0.3
+LIMIT_S = 240
+"""After this long nothing comes any more: far beyond what a slow machine needs."""
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Reading:
     @contextmanager
     def stopped(self) -> Iterator[None]:
         """Let nobody read the stream for a while; then go on where this one stopped."""
-        self.source.stop(timeout_s=5.0)
+        self.source.stop(timeout_s=LIMIT_S)
         try:
             yield
         finally:
@@ -63,15 +66,18 @@ class Stack:
         putter = Putter(self.target.client("kinesis"), self.target.outputs.stream_name)
         return [put for call in putter.put(made) for put in call]
 
-    def follow(self, puts: Sequence[Put], limit_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def follow(self, puts: Sequence[Put], meanwhile: Callable[[], None] = lambda: None) -> None:
         """Wait until nothing becomes of the records any more."""
         watch = Watch(self.store, since_ms=puts[0].at_ms)
         watch.add(puts)
-        deadline_s = time.monotonic() + limit_s
-        while not (standing := watch.look()).is_over:
-            assert time.monotonic() < deadline_s, f"not through after {limit_s} s: {standing}"
+
+        def is_over() -> bool:
+            if watch.look().is_over:
+                return True
             meanwhile()
-            time.sleep(LOOK_EVERY_S)
+            return False
+
+        self.until(is_over, watch.look)
 
     def facts(self, puts: Sequence[Put]) -> Facts:
         """Gather what became of the records."""
@@ -81,18 +87,16 @@ class Stack:
         """Read a key's state."""
         return self.store.states([key])[key]
 
-    def until_done(self, key: str, count: int, limit_s: float = 60) -> None:
+    def until_done(self, key: str, count: int) -> None:
         """Wait until a key is idle and has finished so many events."""
-        deadline_s = time.monotonic() + limit_s
-        while not ((state := self.state(key)).phase is Phase.IDLE and state.finished == count):
-            assert time.monotonic() < deadline_s, f"not done after {limit_s} s: {state}"
-            time.sleep(LOOK_EVERY_S)
+        state = partial(self.state, key)
+        self.until(lambda: (now := state()).phase is Phase.IDLE and now.finished == count, state)
 
-    def until(self, condition: Callable[[], bool], limit_s: float) -> None:
-        """Wait until something holds."""
-        deadline_s = time.monotonic() + limit_s
+    def until(self, condition: Callable[[], Any], tell: Callable[[], object] = lambda: "") -> None:
+        """Wait until something holds; the test fails with what `tell` says if it doesn't come."""
+        deadline_s = time.monotonic() + LIMIT_S
         while not condition():
-            assert time.monotonic() < deadline_s, f"not so after {limit_s} s"
+            assert time.monotonic() < deadline_s, f"not so after {LIMIT_S} s: {tell()}"
             time.sleep(LOOK_EVERY_S)
 
     def steps_done(self, key: str) -> list[str]:

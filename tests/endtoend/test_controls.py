@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from keyturn.adapters.process import now_ms
 from keyturn.adapters.table import Table
 from keyturn.core.breaker import Breaker
 from keyturn.core.state import Phase, Queue
-from tests.endtoend.stack import LOOK_EVERY_S, Stack
+from tests.endtoend.stack import Stack
 
 KEYS: Final = 30
 ROUTE: Final = "order-paid"
@@ -60,19 +60,11 @@ def held(stack: Stack) -> int:
     return DueIndex(table(stack), int(stack.target.environment["INDEX_BUCKETS"])).count(Queue.HELD, ROUTE)
 
 
-def until(holds: Callable[[], Any], limit_s: float, what: str) -> None:
-    """Wait for something, with a limit."""
-    deadline_s = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline_s, f"{what}: not within {limit_s} s"
-        time.sleep(LOOK_EVERY_S)
-
-
 def until_in_effect(stack: Stack, route: str) -> None:
     """Wait until nobody goes by what was read before a hold: whoever saw the route free may start its runs so long."""
     hold = Controls(table(stack), 1).read().hold_of(route)
     assert hold is not None
-    until(lambda: now_ms() - hold.at_ms > READ_EVERY_MS, 5, "the hold is in effect")
+    stack.until(lambda: now_ms() - hold.at_ms > READ_EVERY_MS)
 
 
 @contextmanager
@@ -97,7 +89,7 @@ def test_a_held_route_starts_nothing_until_it_is_released(stack: Stack) -> None:
     until_in_effect(stack, ROUTE)
     keys = [f"held-{number}" for number in range(12)]
     stack.put([paid(key) for key in keys])
-    until(lambda: held(stack) == len(keys), 60, "all keys are put aside")
+    stack.until(lambda: held(stack) == len(keys), lambda: held(stack))
     assert all(stack.state(key).fence == 0 for key in keys)
     released = keyturn(stack, "release", "--route", ROUTE, "--output", "json")
     assert json.loads(released.stdout)["is_held"] is False
@@ -114,9 +106,7 @@ def test_everything_is_held_and_released(stack: Stack) -> None:
     assert keyturn(stack, "hold", "alone").exit_code == 0
     until_in_effect(stack, "")
     stack.put([paid("alone", 1), paid("not-alone")])
-    until(
-        lambda: stack.state("not-alone").admitted == 1 and stack.state("alone").admitted == 2, 60, "both are admitted"
-    )
+    stack.until(lambda: stack.state("not-alone").admitted == 1 and stack.state("alone").admitted == 2)
     assert (stack.state("alone").fence, stack.state("not-alone").fence) == (1, 0)
     assert keyturn(stack, "release", "--everything").exit_code == 0
     stack.until_done("not-alone", 1)
@@ -131,15 +121,15 @@ def test_an_outage_opens_the_breaker_parks_nobody_and_heals(stack: Stack) -> Non
     with outage(stack):
         began_s = time.monotonic()
         stack.put([paid(key, payment="outage") for key in keys])
-        until(lambda: breaker(stack).is_holding, 120, "the breaker opens")
+        stack.until(lambda: breaker(stack).is_holding, lambda: breaker(stack))
         opened_s = time.monotonic() - began_s
         refused = keyturn(stack, "release", "--route", ROUTE).exception
         assert "is held by the breaker 'card-service'" in str(refused)
         first_wait_ms = breaker(stack).wait_ms
-        until(lambda: breaker(stack).wait_ms > first_wait_ms, 90, "a probe fails")
+        stack.until(lambda: breaker(stack).wait_ms > first_wait_ms, lambda: breaker(stack))
     ended_s = time.monotonic()
     for key in keys:
-        stack.until_done(key, 1, limit_s=180)
+        stack.until_done(key, 1)
     print(
         f"\n{KEYS} keys: breaker open {opened_s:.1f} s after the outage began; "
         f"all done {time.monotonic() - ended_s:.1f} s after it ended (wait was {first_wait_ms * 2 / 1000:.0f} s)"

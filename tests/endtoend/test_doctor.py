@@ -15,9 +15,9 @@ from keyturn_cli.doctor.examine import CHECKS, examine
 from keyturn_cli.doctor.finding import Finding, Verdict
 from keyturn_cli.doctor.rights import simulated
 
-from tests.endtoend.stack import Stack
+from tests.endtoend.stack import LIMIT_S, Stack
 
-OPTIONS = Options(is_with_canary=True, limit_s=60)
+OPTIONS = Options(is_with_canary=True, limit_s=LIMIT_S)
 
 
 def examination(stack: Stack, options: Options = OPTIONS) -> Examination:

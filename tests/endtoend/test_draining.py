@@ -35,7 +35,7 @@ def test_a_queue_is_drained_by_one_execution(stack: Stack) -> None:
     """All events are done in order; few executions were started for many runs, and workers bound only those."""
     since_ms = time.time_ns() // 1_000_000
     puts = stack.put([cancelled(number) for number in range(EVENTS)])
-    stack.until_done(KEY, EVENTS, 120)
+    stack.until_done(KEY, EVENTS)
     assert violations(stack.facts(puts).history) == []
     assert stack.state(KEY).fence == EVENTS, "a run an event"
     started = len(executions(stack))

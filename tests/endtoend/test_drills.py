@@ -13,7 +13,7 @@ from keyturn_cli.drills.running import run_drills
 from keyturn_cli.drills.workers import KILLED
 from keyturn_cli.guarantees import Fate
 
-from tests.endtoend.stack import Stack
+from tests.endtoend.stack import LIMIT_S, Stack
 from tests.endtoend.test_stack import permit
 
 
@@ -26,9 +26,10 @@ def test_a_drill_passes_and_leaves_the_stack_as_it_was(stack: Stack, drill: Dril
 def _held(ground: Ground) -> None:
     """Let nothing of a key run: what is put is never done."""
     ground.put(Ask(ground.key(), permit(ground.key())))
-    ground.until("the first event is done", lambda: ground.state().finished)
+    ground.until("the first event is done", lambda: ground.state().finished, LIMIT_S)
     ground.operate("hold-key", key=ground.key())
     ground.put(Ask(ground.key(), permit(ground.key(), 1)), Ask(ground.key(1), b"no event", Fate.DONE))
+    ground.until("the bad record is set aside", lambda: ground.left().startswith("1 of 3"), LIMIT_S)
 
 
 def test_a_drill_fails_where_a_promise_is_not_kept(stack: Stack) -> None:

@@ -28,7 +28,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def worked_on(stack: Stack) -> Stack:
     """Have a key that is done and one that is parked with an event behind."""
     paid = [_paid(PARKS, 0, payment="permanent"), _paid(PARKS, 1), _paid(ENDED, 0)]
-    stack.follow(stack.put(paid), 120)
+    stack.follow(stack.put(paid))
     return stack
 
 
@@ -88,6 +88,8 @@ def test_a_key_is_explained_with_a_command_that_a_shell_understands(worked_on: S
 
 def test_a_run_is_told_with_what_step_functions_says(worked_on: Stack) -> None:
     """A Standard execution that succeeded, found by the key, by its position, by its name."""
+    # its state is written a moment before the execution ends
+    worked_on.until(lambda: _document(worked_on, "run", ENDED)["attempts"][0]["execution_status"] != "RUNNING")
     last = _document(worked_on, "run", ENDED)
     (attempt,) = last["attempts"]
     assert (attempt["outcome"], attempt["execution_status"]) == ("succeeded", "SUCCEEDED")

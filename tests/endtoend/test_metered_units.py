@@ -34,8 +34,10 @@ def test_each_function_takes_what_a_plan_says_of_it(stack: Stack) -> None:
     since_ms = time.time_ns() // 1_000_000
     records = [[cancelled(f"metered-{turn}-{number}") for number in range(KEYS)] for turn in range(ROUNDS)]
     for few in records:
-        stack.follow(stack.put(few), 120)
-    metered = read_metered(stack.target, since_ms, time.time_ns() // 1_000_000 + 1)
+        stack.follow(stack.put(few))
+    # what an invocation counted appears a moment after its answer
+    stack.until(lambda: counted_records(metered_since(stack, since_ms)) == ROUNDS * KEYS)
+    metered = metered_since(stack, since_ms)
     functions = {function.name: function for function in metered.functions}
     dispatcher, sequencer = functions["dispatcher"], functions["sequencer"]
     foreseen = units_of(Shape(Kind.EXPRESS, len(WORKERS), len(records[0][0][1]), records=1e9, binds_lost=0))
@@ -53,6 +55,15 @@ def test_each_function_takes_what_a_plan_says_of_it(stack: Stack) -> None:
     assert lost <= metered.runs * (len(WORKERS) - 1)
     logged = sum(functions[name].log_bytes for name in ("dispatcher", "sequencer"))
     assert logged / events <= BUDGET["cold-strict"]["log_bytes"]
+
+
+def metered_since(stack: Stack, since_ms: int) -> Metered:
+    return read_metered(stack.target, since_ms, time.time_ns() // 1_000_000 + 1)
+
+
+def counted_records(metered: Metered) -> float:
+    """Records that the dispatcher has counted."""
+    return sum(function.counted("Records") for function in metered.functions if function.name == "dispatcher")
 
 
 def of_keys(metered: Metered, function: Function, what: str) -> float:

@@ -34,7 +34,7 @@ def executions(stack: Stack, key: str, kind: str) -> list[dict[str, Any]]:
 def test_each_run_has_a_history_of_one_transition(stack: Stack) -> None:
     """In order, once each, by an Express execution of the same name inside."""
     puts = stack.put([refunded(KEY, number) for number in range(EVENTS)])
-    stack.until_done(KEY, EVENTS, 120)
+    stack.until_done(KEY, EVENTS)
     assert violations(stack.facts(puts).history) == []
     around = executions(stack, KEY, "nested")
     assert len(around) == EVENTS
@@ -42,7 +42,7 @@ def test_each_run_has_a_history_of_one_transition(stack: Stack) -> None:
     for execution in around:
         # the last one's run is finished a moment before it is
         arn = execution["executionArn"]
-        stack.until(lambda arn=arn: client.describe_execution(executionArn=arn)["status"] == "SUCCEEDED", 30)  # type: ignore[misc]
+        stack.until(lambda arn=arn: client.describe_execution(executionArn=arn)["status"] == "SUCCEEDED")  # type: ignore[misc]
         events = client.get_execution_history(executionArn=arn)["events"]
         entered = [event["stateEnteredEventDetails"]["name"] for event in events if "stateEnteredEventDetails" in event]
         assert entered == ["Run"]
@@ -52,7 +52,7 @@ def test_each_run_has_a_history_of_one_transition(stack: Stack) -> None:
 def test_a_worker_that_fails_for_good_parks_the_key_with_its_reason(stack: Stack) -> None:
     """The sequencer inside reports it, as on any kind."""
     stack.put([refunded(FAILING, 0, payment="permanent")])
-    stack.until(lambda: stack.state(FAILING).phase is Phase.PARKED, 60)
+    stack.until(lambda: stack.state(FAILING).phase is Phase.PARKED, lambda: stack.state(FAILING))
     parked = stack.state(FAILING).parked
     assert parked is not None
     assert "payment" in parked.reason

@@ -112,7 +112,7 @@ def test_a_bad_release_is_rolled_back_by_itself_and_nothing_is_lost(stack: Stack
         assert release(stack, "publish")["published"] == [1, 2]
         release(stack, "canary", "--share", str(SHARE_PERCENT), "--min-attempts", "3", "--max-failed", "50")
         puts = stack.put([paid(key, number) for number in range(EVENTS) for key in KEYS])
-        stack.until(lambda: rollout(stack).has_rolled_back(2), 60)
+        stack.until(lambda: rollout(stack).has_rolled_back(2), lambda: rollout(stack))
         for key in KEYS:
             stack.until_done(key, EVENTS)
         facts = stack.facts(puts)

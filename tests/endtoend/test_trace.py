@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from keyturn_cli.operator import operate
 
 from keyturn.core.state import Phase
-from tests.endtoend.stack import LOOK_EVERY_S, Stack
+from tests.endtoend.stack import LIMIT_S, Stack
 from tests.endtoend.test_stack import SECRET, STEPS, permit
 
 PROJECT = Path(__file__).parents[2]
@@ -36,7 +35,7 @@ def keyturn(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=kept | {"PYTHONPATH": path, "KEYTURN_PORT": str(stack.settings.port), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_S,
         check=False,
     )
 
@@ -59,26 +58,22 @@ def waits(story: dict[str, Any]) -> list[str]:
 
 def until_parked(stack: Stack, key: str) -> None:
     """Wait until a key is parked."""
-    deadline_s = time.monotonic() + 90
-    while (state := stack.state(key)).phase is not Phase.PARKED:
-        assert time.monotonic() < deadline_s, state
-        time.sleep(LOOK_EVERY_S)
+    stack.until(lambda: stack.state(key).phase is Phase.PARKED, lambda: stack.state(key))
 
 
 def traced_with_lines_of(stack: Stack, services: set[str], *words: str) -> dict[str, Any]:
-    """Trace until these functions' lines can be found: logs appear a moment after what they tell of."""
-    deadline_s = time.monotonic() + 60
-    while True:
-        story: dict[str, Any] = traced(stack, *words)
-        if services <= {line["service"] for line in story["lines"]}:
-            return story
-        assert time.monotonic() < deadline_s, f"no lines of all of {services}: {story['lines']}"
-        time.sleep(LOOK_EVERY_S)
+    """Trace once these functions' lines can be found: logs appear a moment after what they tell of."""
+
+    def lines() -> set[str]:
+        return {line["service"] for line in traced(stack, *words)["lines"]}
+
+    stack.until(lambda: services <= lines(), lines)
+    return traced(stack, *words)
 
 
 def test_an_event_that_simply_worked_is_traced_by_any_of_its_names(stack: Stack) -> None:
     """From put to done, each step, the lines of all functions, and nothing of its data."""
-    stack.follow(stack.put([("trace-fine", permit("trace-fine"))]), 60)
+    stack.follow(stack.put([("trace-fine", permit("trace-fine"))]))
     story = traced_with_lines_of(stack, {"sequencer", *STEPS}, "trace-fine-0", "--key", "trace-fine")
     moments = whats(story)
     assert (moments[:2], moments[-1], story["standing"]) == (["put", "admitted"], "done", "Done.")
@@ -92,7 +87,7 @@ def test_an_event_that_simply_worked_is_traced_by_any_of_its_names(stack: Stack)
 
 def test_failed_attempts_show_why_and_what_it_cost(stack: Stack, tmp_path: Path) -> None:
     """A worker hangs once: its attempt leaves no result, the next one waits until no worker can be at work."""
-    stack.follow(stack.put([("trace-hangs", shop("trace-hangs", inventory="hang"))]), 120)
+    stack.follow(stack.put([("trace-hangs", shop("trace-hangs", inventory="hang"))]))
     page = tmp_path / "story.html"
     done = keyturn(stack, "trace", "trace-hangs/0", "--key", "trace-hangs", "--html", str(page))
     assert done.returncode == 0, done.stderr
@@ -107,13 +102,13 @@ def test_failed_attempts_show_why_and_what_it_cost(stack: Stack, tmp_path: Path)
 def test_a_parked_and_resumed_event_tells_who_resumed_it_and_why(stack: Stack) -> None:
     """And how long it was parked."""
     puts = stack.put([("trace-parks", shop("trace-parks", payment="permanent"))])
-    stack.follow(puts, 90)
+    stack.follow(puts)
     until_parked(stack, "trace-parks")
     waiting = traced(stack, "trace-parks/0", "--key", "trace-parks")
     assert waiting["standing"].startswith("Parked since")
     assert (waits(waiting)[-1], waiting["gaps"][-1]["is_open"]) == ("parked", True)
     operate(stack.target, "resume", "card service is back", key="trace-parks")
-    stack.follow(puts, 90)
+    stack.follow(puts)
     until_parked(stack, "trace-parks")
     story = traced(stack, "trace-parks/0", "--key", "trace-parks")
     moments = whats(story)
@@ -126,7 +121,7 @@ def test_a_resent_event_and_one_in_quarantine_have_stories_too(stack: Stack) -> 
         {"specversion": "1.0", "id": "trace-bad", "source": "/shop", "type": "shop.order.paid"}
     ).encode()
     event = permit("trace-again")
-    stack.follow(stack.put([("trace-again", event), ("trace-again", event), ("trace-again", broken)]), 60)
+    stack.follow(stack.put([("trace-again", event), ("trace-again", event), ("trace-again", broken)]))
     assert "duplicate" in whats(traced(stack, "trace-again-0", "--key", "trace-again"))
     assert traced(stack, "trace-bad")["standing"].startswith("In quarantine as data")
 

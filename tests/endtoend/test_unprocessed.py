@@ -51,7 +51,7 @@ def deliver(stack: Stack, key: str, data: bytes, sequence_number: str) -> None:
 
 
 def test_a_record_that_is_still_bad_is_left_unless_forced(stack: Stack) -> None:
-    stack.follow(stack.put([(BAD, b'{"specversion": "1.0"}')]), 60)
+    stack.follow(stack.put([(BAD, b'{"specversion": "1.0"}')]))
     (item,) = open_of(stack, "quarantine", BAD)
     assert item["reason"] == "envelope"
     assert "specversion" in keyturn(stack, "quarantine", "show", item["id"], "--data")
@@ -65,7 +65,7 @@ def test_a_record_that_is_still_bad_is_left_unless_forced(stack: Stack) -> None:
 
 def test_a_forced_one_comes_back_and_is_discarded(stack: Stack) -> None:
     """By the stream: it is another record now."""
-    stack.until(lambda: bool(open_of(stack, "quarantine", BAD)), 60)
+    stack.until(lambda: bool(open_of(stack, "quarantine", BAD)))
     (item,) = open_of(stack, "quarantine", BAD)
     assert "1 quarantined record discarded." in keyturn(stack, "quarantine", "discard", item["id"], *WHY)
     assert not open_of(stack, "quarantine", BAD)
@@ -91,7 +91,7 @@ def test_a_skipped_run_is_listed_and_runs_again(stack: Stack) -> None:
     """Given up by a person, and taken up again once the cause is mended."""
     paid = {"order_id": "x", "sequence": 0, "amount_cents": 5, "method": "card", "demo": {"payment": "permanent"}}
     event = {"specversion": "1.0", "id": "u-0", "source": "/unprocessed", "type": "shop.order.paid", "data": paid}
-    stack.follow(stack.put([(GIVEN_UP, json.dumps(event).encode())]), 120)
+    stack.follow(stack.put([(GIVEN_UP, json.dumps(event).encode())]))
     keyturn(stack, "skip", GIVEN_UP, "--reason", "refunded by hand", "--yes")
     (item,) = open_of(stack, "deadletter", GIVEN_UP)
     assert "refunded by hand" in item["reason"]
@@ -99,7 +99,7 @@ def test_a_skipped_run_is_listed_and_runs_again(stack: Stack) -> None:
     tries = len(stack.store.attempts([GIVEN_UP]))
     assert "1 dead letter redriven." in keyturn(stack, "deadletter", "redrive", item["id"], *WHY)
     assert not open_of(stack, "deadletter", GIVEN_UP)
-    stack.until(lambda: stack.state(GIVEN_UP).parked is not None, 60)  # its worker fails as it did before
+    stack.until(lambda: stack.state(GIVEN_UP).parked is not None)  # its worker fails as it did before
     assert len(stack.store.attempts([GIVEN_UP])) > tries
     with pytest.raises(CliError, match="was redriven already"):
         keyturn(stack, "deadletter", "redrive", item["id"], *WHY)
@@ -112,7 +112,7 @@ def test_a_skipped_run_is_listed_and_runs_again(stack: Stack) -> None:
 def test_the_sweeper_renews_what_is_open_with_its_object(stack: Stack) -> None:
     """A large quarantined record whose life is nearly over: the item and, by a copy onto itself, the object."""
     key = "unprocessed-old"
-    stack.follow(stack.put([(key, b"x" * 300_000)]), 60)
+    stack.follow(stack.put([(key, b"x" * 300_000)]))
     (item,) = open_of(stack, "quarantine", key)
     table = stack.store.table
     entry = next(one for one in Items.of(stack.target, QUARANTINED, str.__eq__).opened() if one.key == key)
