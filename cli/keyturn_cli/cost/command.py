@@ -98,8 +98,8 @@ def _print(screen: Screen, metered: Metered, made: Bill, prices: PriceList, step
     screen.line(
         f"  What comes by the clock (watchdog, sweeper) costs ${made.standing_usd_month:.2f} a month at this rate."
     )
-    screen.line(f"  * modelled: from latencies as published, and {step_ms:g} ms for a worker's own work (--step-ms).")
-    screen.line(f"    All else was counted. {hourly}")
+    screen.line(f"  * modelled, with {step_ms:g} ms for a worker's own work (--step-ms), by the latencies that keyturn")
+    screen.line(f"    plan prints, most of them assumed. All else was counted. {hourly}")
 
 
 def _text(line: Line, together: float) -> str:
