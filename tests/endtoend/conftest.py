@@ -28,11 +28,10 @@ WATCHDOG_EVERY_S = 2.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here needs the engine, and waits longer than others before it fails."""
+    """Everything here needs the engine."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.engine)
-            item.add_marker(pytest.mark.timeout(4 * LIMIT_S))
 
 
 @pytest.fixture(scope="package")

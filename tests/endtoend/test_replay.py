@@ -212,7 +212,6 @@ def killer(stack: Stack) -> Callable[[str], None]:
     return kill
 
 
-@pytest.mark.timeout(900)
 def test_a_thousand_keys_killed_half_way_and_resumed_run_exactly_as_planned(
     stack: Stack, many: Mapping[str, list[Position]], killer: Callable[[str], None], tmp_path: Any
 ) -> None:
