@@ -208,6 +208,7 @@ def test_a_key_is_told_whole(world: World) -> None:
     text = "\n".join(line.text for line in key_lines(story, results=False))
     assert "Key 'k' is parked since" in text
     assert "keyturn skip k --reason WHY" in text
+    assert f"the story of one: keyturn trace {parked.event.flow_id} --key k" in text
     assert '{"did"' not in text
     assert '{"did": "payment"}' in "\n".join(line.text for line in key_lines(story, results=True))
 

@@ -132,6 +132,7 @@ def test_a_key_that_no_route_takes_asks_for_one() -> None:
     ("state", "said"),
     [
         (make.idle(), "is idle: all its 0 events are finished"),
+        (make.done(1), "is idle: its event is finished"),
         (make.done(2), "is idle: all its 2 events are finished"),
         (make.held(make.done(1)), "is idle, and held since"),
         (make.running(), "no worker of it has begun yet"),

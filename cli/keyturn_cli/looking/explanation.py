@@ -72,7 +72,8 @@ def _headline(state: KeyState, now_ms: int) -> str:
         case Phase.IDLE if state.hold is not None:
             return f"is idle, and held{begun}: nothing that comes for it starts until it is released"
         case Phase.IDLE:
-            return f"is idle: all its {counted(state.admitted, 'event')} are finished"
+            finished = "its event is" if state.admitted == 1 else f"all its {state.admitted:,} events are"
+            return f"is idle: {finished} finished"
         case _:
             return f"is {state.phase.value}{begun}: {reason(state, now_ms)}"
 

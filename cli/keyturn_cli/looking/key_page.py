@@ -82,10 +82,17 @@ def _log_lines(story: KeyStory, *, results: bool) -> Iterator[Line]:
     for told, row in zip(story.events, rows, strict=True):
         yield Line(f"  {row}", _FATE_STYLES.get(told.fate, ""))
         yield from (Line(f"      {line}") for line in _what_happened(told, story.now_ms, results=results))
-    key, last = story.state.key, story.events[-1].event
+    key, told_of = story.state.key, _worth_telling(story)
     if story.older:
         yield Line(f"  older events: {command('key', key, f'--before {story.older}')}")
-    yield Line(f"  the story of one: {command('trace', last.flow_id, f'--key {argument(key)}')}")
+    yield Line(f"  the story of one: {command('trace', told_of.flow_id, f'--key {argument(key)}')}")
+
+
+def _worth_telling(story: KeyStory) -> Event:
+    """The event that the key's run begins with, where that is shown: what the key stands at. Else the last one."""
+    run = story.state.run
+    here = (told.event for told in story.events if run is not None and told.event.position == run.slice.first)
+    return next(here, story.events[-1].event)
 
 
 def _why_empty(story: KeyStory) -> str:
