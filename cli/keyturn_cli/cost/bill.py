@@ -173,7 +173,7 @@ def _run_ms(functions: list[Function], model: Model) -> float:
     workers = [_invocation_ms(one, model) for one in functions if one.is_worker]
     sequencers = [_invocation_ms(one, model) for one in functions if one.name == "sequencer"]
     latencies = model.latencies
-    between_ms = 3 * latencies.express_transition.p50 + 2 * latencies.lambda_invoke.p50
+    between_ms = 3 * latencies.express_transition.mean + 2 * latencies.lambda_invoke.mean
     return between_ms + max(workers, default=0.0) + max(sequencers, default=0.0)
 
 
@@ -189,8 +189,8 @@ def _invocation_ms(function: Function, model: Model) -> float:
     reads = sum(function.calls(f"dynamodb.{name}") for name in ("GetItem", "BatchGetItem", "Query"))
     writes = sum(function.calls(f"dynamodb.{name}") for name in _WRITES)
     starts = function.calls("stepfunctions.StartExecution")
-    waiting_ms = reads * latencies.dynamodb_read.p50 + writes * latencies.dynamodb_write.p50
-    waiting_ms = (waiting_ms + starts * latencies.start_execution.p50) / function.invocations
+    waiting_ms = reads * latencies.dynamodb_read.mean + writes * latencies.dynamodb_write.mean
+    waiting_ms = (waiting_ms + starts * latencies.start_execution.mean) / function.invocations
     cold_ms = latencies.cold_start_share * latencies.lambda_cold_start.mean
     return cold_ms + waiting_ms / (_HANDS if function.name == "dispatcher" else 1) + _own_ms(function, model)
 

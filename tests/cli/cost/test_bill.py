@@ -113,6 +113,19 @@ def test_a_refused_write_is_billed_to_its_table() -> None:
     assert [line.amount for line in made.effects] == [pytest.approx(3.0 + 5 / 100)]
 
 
+def test_the_slow_calls_weigh_in_modelled_seconds() -> None:
+    """A bill is of all calls together, as a plan's is: their mean, which the middle one is below."""
+    calls = function("payment", 100, {"calls dynamodb.PutItem": 100.0})
+    counted = replace(metered(), functions=(*metered().functions, calls))
+
+    def gb_s(p99_ms: float) -> float:
+        write = replace(MODEL.latencies.dynamodb_write, p99=p99_ms)
+        latencies = replace(MODEL.latencies, dynamodb_write=write)
+        return bill(counted, PRICES, replace(MODEL, latencies=latencies)).amount("Lambda GB-seconds")
+
+    assert gb_s(200) > gb_s(20)
+
+
 def test_only_seconds_are_modelled() -> None:
     """Everything else was counted, and the bill says which is which."""
     modelled = {line.item for line in bill(metered(), PRICES, MODEL).lines if not line.is_counted}
