@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from keyturn.core import commands as ask
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.positions import Position
 from keyturn.core.rollout import WHOLE
 from keyturn.core.route import Exhaustion, Kind
 from keyturn.core.state import KeyState, Phase, Span, violations
 from keyturn.core.task import Permission, Task, TaskEvent, permission
 from tests.core.world import (
+    DRAINING_MS,
     OPERATOR,
     RULES,
     RUN_TIMEOUT_MS,
@@ -47,6 +49,8 @@ class Protocol(RuleBasedStateMachine):
     world: World
     stale: dict[str, KeyState]
     plans: list[tuple[str, ask.Rewind]]
+    visitors: list[DrainingExecution]
+    """Executions that have ended a run of another key, and claimed one of these."""
 
     @initialize(
         exhaustion=st.sampled_from(POLICIES),
@@ -59,6 +63,7 @@ class Protocol(RuleBasedStateMachine):
         self.world = World(KEYS, route(exhaustion, kind, batch))
         self.stale = {}
         self.plans = []
+        self.visitors = []
         for key in KEYS * done:
             self.world.produce(key)
             self.world.admit(key, has_slot=True)
@@ -94,6 +99,33 @@ class Protocol(RuleBasedStateMachine):
     @rule(key=keys, has_slot=mostly, loses_actions=seldom)
     def a_waiting_key_is_woken(self, key: str, has_slot: bool, loses_actions: bool) -> None:
         self.world.claim(key, has_slot=has_slot, loses_actions=loses_actions)
+
+    @rule(key=keys, age_ms=st.sampled_from([0, 0, 20_000, 60_000]), release=st.integers(0, 3), loses_actions=seldom)
+    def a_waiting_key_is_claimed_for_another_keys_execution(
+        self, key: str, age_ms: int, release: int, loses_actions: bool
+    ) -> None:
+        """Whether that has time for it and is of its release, or not."""
+        world = self.world
+        state = world.keys[key].state
+        world.now_ms = max(world.now_ms, state.not_before_ms)
+        machine = f"{world.route.workflow}-{world.route.kind}"
+        told_release = state.release or release
+        ends_by_ms = world.now_ms - age_ms + DRAINING_MS
+        visitor = DrainingExecution(f"visitor-{len(self.visitors)}", "visitor", machine, told_release, ends_by_ms)
+        self.visitors.append(visitor)
+        world.claim(key, has_slot=True, loses_actions=loses_actions, execution=visitor)
+        run = world.keys[key].state.run
+        is_its_own = run is not None and run.execution_id == visitor.id
+        assert not is_its_own or world.route.kind is Kind.EXPRESS, "a run with a history of its own was handed over"
+
+    @precondition(lambda self: self.visitors)
+    @rule(key=keys, data=st.data(), loses_actions=seldom)
+    def another_keys_execution_asks_for_its_run(self, key: str, data: st.DataObject, loses_actions: bool) -> None:
+        """Its answer was lost, or it is called late, when the run is long over."""
+        state = self.world.keys[key].state
+        visitor = data.draw(st.sampled_from(self.visitors))
+        self.world.apply(key, ask.Rejoin(visitor), loses_actions=loses_actions)
+        assert self.world.keys[key].state == state
 
     @precondition(lambda self: self.world.executions)
     @rule(data=st.data(), skew=skews)

@@ -19,6 +19,7 @@ from keyturn.core.actions import (
     StartRun,
     WakeAt,
 )
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.positions import predecessor
 from keyturn.core.protocol import ACCEPTS, NO_ROUTE, Refusal, Transition
 from keyturn.core.route import Exhaustion
@@ -52,6 +53,7 @@ PHASES: dict[Phase, Callable[[], KeyState]] = {
 COMMANDS: dict[type[ask.Command], ask.Command] = {
     ask.Admit: make.admit(2),
     ask.Claim: ask.Claim(following(1)),
+    ask.Rejoin: ask.Rejoin(DrainingExecution("x", "n", "m", 0, NOW_MS)),
     ask.Bind: ask.Bind(1, "x"),
     ask.Finish: finish(),
     ask.Expire: ask.Expire(1, ask.Evidence.HUNG, ROUTE, None),

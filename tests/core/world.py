@@ -188,9 +188,10 @@ class World:
             if isinstance(action, StartRun):
                 assert action.run.execution_id is None, f"{command} started a run that is bound"
             if isinstance(action, GoOnWith):
-                assert isinstance(command, ask.Finish), f"{command} handed a run over"
+                assert isinstance(command, ask.Finish | ask.Claim | ask.Rejoin), f"{command} handed a run over"
                 assert command.execution is not None, f"{command} handed a run to an execution that can't go on"
-                ids = {action.run.execution_id, action.execution.id, command.execution.id, command.execution_id}
+                told = command.execution_id if isinstance(command, ask.Finish) else command.execution.id
+                ids = {action.run.execution_id, action.execution.id, command.execution.id, told}
                 assert len(ids) == 1, f"{command} handed a run over that isn't its own: {action}"
                 assert action.run == decided.state.run, f"{command} handed a run over that isn't the key's"
                 is_claimed_now = decided.refusal is None
@@ -330,7 +331,7 @@ class World:
         if isinstance(action, StartRun):
             self.start(key, action.run)
         elif isinstance(action, GoOnWith):
-            self.go_on(key, action.run)
+            self.go_on(key, action.run, action.execution)
         elif isinstance(action, DivertPending):
             self.divert(key)
 
@@ -342,12 +343,13 @@ class World:
         execution_id = f"{run.execution_name}/{len(same)}"
         self.executions.append(Execution(key, run, self.header_of(key, run), execution_id, self.now_ms))
 
-    def go_on(self, key: str, run: Run) -> None:
+    def go_on(self, key: str, run: Run, execution: DrainingExecution) -> None:
         """Let an execution go on with a run. An answer that comes again finds it there, and is heard by nobody."""
         rounds = [e for e in self.executions if e.key == key and e.execution_id == run.execution_id]
         header = self.header_of(key, run)
-        if header.fence > max(one.fence for one in rounds):
-            self.executions.append(Execution(key, run, header, rounds[0].execution_id, rounds[0].began_at_ms))
+        if header.fence > max((one.fence for one in rounds), default=0):
+            began_at_ms = execution.ends_by_ms - DRAINING_MS
+            self.executions.append(Execution(key, run, header, execution.id, began_at_ms))
 
     def header_of(self, key: str, run: Run) -> RunHeader:
         """Return what an execution that is started now is told of its run."""
@@ -431,8 +433,10 @@ class World:
         command = ask.Admit(tail, len(new), 1, following, is_redelivery)
         return self.apply(key, command, stale=stale, loses_actions=loses_actions)
 
-    def claim(self, key: str, *, has_slot: bool, loses_actions: bool = False) -> None:
-        """Let a waiting key go on if it may."""
+    def claim(
+        self, key: str, *, has_slot: bool, loses_actions: bool = False, execution: DrainingExecution | None = None
+    ) -> None:
+        """Let a waiting key go on if it may, in an execution that has ended a run of another key if it is given."""
         state = self.keys[key].state
         if state.phase is not Phase.WAITING:
             return
@@ -441,7 +445,7 @@ class World:
         else:
             following = self.next_of(state, has_slot=has_slot)
         assert following is not None
-        self.apply(key, ask.Claim(following), loses_actions=loses_actions)
+        self.apply(key, ask.Claim(following, execution), loses_actions=loses_actions)
 
     def expire(
         self,

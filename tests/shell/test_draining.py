@@ -216,18 +216,6 @@ def test_a_large_run_is_claimed_for_nobody_and_started(monkeypatch: Any) -> None
     assert len(world.states.executions) == 2
 
 
-def test_a_key_yields_its_slot_though_its_execution_could_go_on() -> None:
-    """After its quantum, when another key waits."""
-    world = World(max_in_flight_runs=1, slot_quantum_runs=1)
-    execution = two_events(world)
-    world.put("other", "express")
-    assert world.deliver()
-    world.pass_time(1.5)  # what was counted is older than a second then
-    answer = sequence(world.platform, done(world, execution))
-    assert "run" not in answer
-    assert len(world.states.executions) == 2, "one of the keys that wait got the slot, and a start"
-
-
 def test_a_failed_attempt_tells_in_which_execution_it_ran() -> None:
     """Its own name was never started; logs have that of the execution that went on."""
     world = World()

@@ -90,7 +90,7 @@ class TestManyHands:
 
         with patch.object(applying, "claim", taken_by_another):
             for _ in range(hands):
-                applying.hand_on(world.platform)
+                applying.hand_on(Change(world.platform, "ended"))
         return offered
 
     def test_they_seldom_reach_for_the_same_keys(self) -> None:

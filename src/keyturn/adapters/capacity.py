@@ -124,16 +124,15 @@ class Capacity:
         return granted
 
     def may_keep(self, now_ms: int, *, has_had_its_turn: bool) -> bool:
-        """Whether a run that ends may be followed by its key's next one: a key that had its turn yields to others.
+        """Whether a run that ends may be followed by its key's next one: a key that had its turn yields to others."""
+        return not has_had_its_turn or not self.somebody_waits(now_ms)
 
-        It needn't where that can't be told: one busy item may not keep runs from ending.
-        """
-        if not has_had_its_turn:
-            return True
+    def somebody_waits(self, now_ms: int) -> bool:
+        """Whether keys wait for a slot. None does where that can't be told: a busy item keeps no run from ending."""
         try:
-            return self._load_if_waiting(now_ms) is None
+            return self._load_if_waiting(now_ms) is not None
         except Throttled:
-            return True
+            return False
 
     def hand_on(self, now_ms: int) -> int | None:
         """Return how many waiting keys may start now that a slot was given up; None if no key waits.

@@ -9,6 +9,7 @@ from keyturn.core.naming import key_hash
 from keyturn.core.positions import Position
 from keyturn.core.route import Kind
 from keyturn.core.state import (
+    HandedOn,
     Hold,
     KeyState,
     Parked,
@@ -126,6 +127,7 @@ def encode_state(state: KeyState) -> dict[str, Any]:
         "dropped_through": state.dropped_through or None,
         "dropped_generation": state.dropped_generation or None,
         "last_replay": state.last_replay or None,
+        "handed_on": asdict(state.handed_on) if state.handed_on else None,
     }
 
 
@@ -176,6 +178,7 @@ def _decode_state(key: str, item: Item) -> KeyState:
         dropped_through=Position(item.get("dropped_through", "")),
         dropped_generation=item.get("dropped_generation", 0),
         last_replay=item.get("last_replay", ""),
+        handed_on=_decode_handed_on(item["handed_on"]) if "handed_on" in item else None,
     )
 
 
@@ -235,6 +238,10 @@ def _decode_parked(item: Item) -> Parked:
 
 def _decode_hold(item: Item) -> Hold:
     return Hold(item["at_ms"], item["by"], item["reason"])
+
+
+def _decode_handed_on(item: Item) -> HandedOn:
+    return HandedOn(item["key"], item["fence"])
 
 
 def _encode_replay(replay: Replay) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True)
 class GoOnWith:
-    """Hand the claimed attempt to the execution that reports: it is bound to that, so nobody else may do it."""
+    """Hand the claimed attempt to the execution that has ended a run: it is bound to that, so nobody else may do it."""
 
     run: Run
     execution: DrainingExecution

@@ -42,6 +42,15 @@ class Claim:
     """Start what a waiting key has to run. For a retry, `next.slice` is the run's own."""
 
     next: Next
+    execution: DrainingExecution | None = None
+    """One that has ended a run of another key, if it can go on with what `next` is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoin:
+    """An execution asks for the run that was claimed for it when it ended one of another key, and never came."""
+
+    execution: DrainingExecution
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,8 @@ class Finish:
     """Of the execution that reports, where it tells: a run that an earlier one's execution went on with has another."""
     execution: DrainingExecution | None = None
     """The execution that reports, if it can go on with what `next` is; None if it can't go on, or not with that."""
+    heir: str = ""
+    """The waiting key that is offered the slot and the execution first, should this key give them up."""
 
 
 class Evidence(StrEnum):
@@ -245,6 +256,7 @@ class CancelReplay:
 Command = (
     Admit
     | Claim
+    | Rejoin
     | Bind
     | Finish
     | Expire

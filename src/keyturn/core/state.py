@@ -138,6 +138,14 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOn:
+    """To whom a key offered its slot, and the execution that its attempt ran in, when the attempt of `fence` ended."""
+
+    key: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quantum:
     """How long a busy key may hold its slot while others wait for one: so many runs in a row, or so long."""
 
@@ -185,6 +193,8 @@ class KeyState:
     """The last event of a run that was dropped because no route took it any more: runs up to there are cut anew."""
     dropped_generation: int = 0
     """Of that run's step results: what is cut anew goes on with them."""
+    handed_on: HandedOn | None = None
+    """Of the last attempt that was reported: where the execution that asks again finds what was claimed for it."""
 
     @property
     def is_replaying(self) -> bool:

@@ -1,6 +1,6 @@
 """The one way to change a key: decide and write (see `change`), then carry out what the decision asks for."""
 
-from itertools import islice
+from functools import partial
 from typing import Final, assert_never
 
 from keyturn.adapters import telemetry
@@ -24,17 +24,10 @@ from keyturn.errors import CannotStart, LogIncomplete, StoreError, Throttled
 from keyturn.limits import EXECUTION_INPUT_BYTES_MAX
 from keyturn.shell.canaries import count_attempt
 from keyturn.shell.change import Applied, Change, CommandFor, Freed, log_is_short
+from keyturn.shell.heirs import HANDS_MAX
 from keyturn.shell.platform import Platform
 from keyturn.shell.side_by_side import leave
 from keyturn.shell.waking import wake_at
-
-_HANDS_MAX: Final = 4
-"""Waiting keys that a freed slot is offered to before it is left to the watchdog."""
-_HANDS_REACH_MAX: Final = 40
-_SLOTS_A_REACH: Final = 8
-"""Those are picked among so many of a bucket's oldest: one for so many slots. With thousands of slots hundreds of runs
-end while one key is claimed, and who reaches for the same four finds them taken. Forty entries are read for what four
-cost, half a read unit."""
 
 _DIVERTED_AT_ONCE: Final = 100
 
@@ -87,19 +80,20 @@ def claim(
     `state` spares the first load.
     """
     change = Change(platform, key, freed, is_probe)
+    return apply(change, partial(_claim_command, change, has_slot), state)
 
-    def command_for(state: KeyState) -> ask.Command | None:
-        if state.phase is not Phase.WAITING:
-            return None
-        if state.run is not None:
-            return ask.Claim(change.again(state.run, has_slot=has_slot))
+
+def _claim_command(change: Change, has_slot: bool, state: KeyState) -> ask.Command | None:
+    if state.phase is not Phase.WAITING:
+        return None
+    if state.run is not None:
+        following: ask.Next | None = change.again(state.run, has_slot=has_slot)
+    else:
         try:
             following = change.next_of(state, lambda: has_slot)
         except LogIncomplete as error:
             return ask.Park(str(error))
-        return ask.Claim(following) if following else None
-
-    return apply(change, command_for, state)
+    return ask.Claim(following, change.may_go_on_with(following)) if following else None
 
 
 def start_again(platform: Platform, state: KeyState) -> None:
@@ -128,48 +122,80 @@ def divert(platform: Platform, key: str) -> None:
         apply(Change(platform, key), _divert_command(state.cursor, entries[-1].position, len(entries)), state)
 
 
-def hand_on(platform: Platform) -> None:
+def hand_on(change: Change) -> None:
     """Give a freed slot to one of the keys that wait longest; what isn't taken is left to the watchdog, soon.
 
     What is wrong with those keys is none of the caller's business: its own run has ended well.
     """
+    platform = change.platform
     now_ms = platform.clock()
     try:
         slots = platform.capacity.hand_on(now_ms)
-        if slots is None or (slots > 0 and _are_taken(platform, slots)):
+        if slots is None or (slots > 0 and _are_taken(change, slots)):
             return
     except Throttled as error:
         leave(error)
     wake_at(platform, "", now_ms + _LOOK_AGAIN_MS)
 
 
-def _are_taken(platform: Platform, slots: int) -> bool:
+def _are_taken(change: Change, slots: int) -> bool:
     """Offer slots to keys that wait; tell whether all were taken. Those that nobody waits for are given back.
 
     Others aren't: they were offered to keys that other hands took, and each hand that came in vain would pay a write.
     """
     offered = 0
-    reach = min(_HANDS_REACH_MAX, max(_HANDS_MAX, platform.settings.max_in_flight_runs // _SLOTS_A_REACH))
-    for entry in islice(platform.index.some_waiting(reach), _HANDS_MAX):
+    for key in change.heirs:
         offered += 1
-        slots -= _takes_slot(platform, entry.key)
+        slots -= _takes_slot(change, key)
         if slots == 0:
             return True
-    if offered < _HANDS_MAX:
-        platform.capacity.give_back_unwanted(slots)
+    if offered < HANDS_MAX:
+        change.platform.capacity.give_back_unwanted(slots)
     return False
 
 
-def _takes_slot(platform: Platform, key: str) -> bool:
+def _takes_slot(change: Change, key: str) -> bool:
     """Offer a slot to a waiting key; tell whether it took it. One that can't be read, say, holds up no other."""
+    is_noted = key == change.heirs.first
     try:
-        applied = claim(platform, key, has_slot=True, freed=Freed.LOOKED_FOR)
+        applied = (
+            _inherit(change, key) if is_noted else claim(change.platform, key, has_slot=True, freed=Freed.LOOKED_FOR)
+        )
     except Throttled:
+        change.hand_over.is_in_doubt = is_noted
         raise  # so would be the next one
     except StoreError as error:
         leave(error)
         return False
     return applied.has_changed and applied.state.phase is Phase.RUNNING
+
+
+def _inherit(change: Change, heir: str) -> Applied:
+    """Claim what a waiting key has to run, for the execution that has ended a run of another one if that can go on."""
+    claiming = Change(change.platform, heir, Freed.LOOKED_FOR, hand_over=change.hand_over)
+    return apply(claiming, partial(_claim_command, claiming, True))
+
+
+def take_up(change: Change, fence: int, state: KeyState) -> None:
+    """Hand over what the execution that asks should have got when it reported its attempt of `fence` before.
+
+    The call that was to bring it died, or its answer was lost: the key to which it offered its slot is noted in the
+    `state` of its own. That key's run is bound to it and nobody else would ever do it, or it may have it now.
+    """
+    noted, execution = state.handed_on, change.hand_over.to
+    if noted is None or noted.fence != fence or execution is None or change.hand_over.answer:
+        return
+    claiming = Change(change.platform, noted.key, Freed.LOOKED_FOR, hand_over=change.hand_over)
+    rejoin = ask.Rejoin(execution)
+    try:
+        apply(
+            claiming,
+            lambda found: rejoin if found.phase is Phase.RUNNING else _claim_command(claiming, True, found),
+        )
+    except Throttled:
+        raise
+    except StoreError as error:
+        leave(error)
 
 
 def log_fields(state: KeyState, run: Run, route: Route) -> dict[str, object]:
@@ -210,7 +236,7 @@ def _carry_out(change: Change, action: Action, state: KeyState) -> None:
 def _free(change: Change) -> None:
     match change.freed:
         case Freed.HANDED_ON:
-            hand_on(change.platform)
+            hand_on(change)
         case Freed.LOOKED_FOR:
             wake_at(change.platform, "", change.platform.clock())
         case Freed.LEFT:

@@ -21,6 +21,7 @@ from keyturn.core.route import Route
 from keyturn.core.state import KeyState, Run, Slice, passed, to_run
 from keyturn.errors import Conflict, LogIncomplete
 from keyturn.shell.draining import HandOver
+from keyturn.shell.heirs import Heirs
 from keyturn.shell.platform import Platform
 
 _CONFLICTS_MAX: Final = 12
@@ -62,6 +63,11 @@ class Change:
     entries: dict[tuple[Position, Position], Sequence[LogEntry]] = field(default_factory=dict)
     hand_over: HandOver = field(default_factory=lambda: HandOver(None))
     """Takes the run that the change claims, where an execution asks for the change that can go on with it."""
+    heirs: Heirs = field(init=False)
+    """Who is offered the slot that the change frees."""
+
+    def __post_init__(self) -> None:
+        self.heirs = Heirs(self.platform)
 
     def decide(self, command_for: CommandFor, state: KeyState | None = None) -> Applied:
         """Decide and write the command that `command_for` makes of the key's state; see `apply.apply`."""
@@ -154,7 +160,8 @@ class Change:
         """Return the execution that asks for this change if it has room for what follows; None if it can't go on."""
         if following is None or not following.has_slot or self.hand_over.to is None:
             return None
-        return self.hand_over.takes(self.entries[following.slice.first, following.slice.last])
+        entries = self._found(following.slice)
+        return self.hand_over.takes(entries) if len(entries) == following.slice.count else None
 
     def again(self, run: Run, *, has_slot: bool) -> ask.Next:
         """Return what a retry runs: the run's own slice, by its route as it is now."""

@@ -1,4 +1,4 @@
-"""Hands a key's next run to the execution that ended the one before."""
+"""Hands a run to the execution that ended the one before, of the same key or of another."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,8 @@ class HandOver:
     answer: Mapping[str, Any] = field(default_factory=dict)
     """The next run's input, as an execution of its own would get it, and what it is begun with; empty while there is
     none. A definition reads all of it or nothing: `tools/draining.py`."""
+    is_in_doubt: bool = False
+    """Whether a run may have been claimed for the execution that isn't in the answer."""
 
     def takes(self, entries: Sequence[LogEntry]) -> DrainingExecution | None:
         """Return the execution if it has room for a run of `entries`. To be asked before that run is claimed."""

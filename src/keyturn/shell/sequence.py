@@ -8,14 +8,15 @@ from typing import Any, Final
 from keyturn.adapters import telemetry
 from keyturn.adapters.keys import decode_state
 from keyturn.core import commands as ask
-from keyturn.core.actions import Count, Emit, RecordAttempt
+from keyturn.core.actions import Count, Emit, HandOn, RecordAttempt
 from keyturn.core.answers import Verdict, read_steps
 from keyturn.core.commands import Ending, Outcome
 from keyturn.core.draining import DrainingExecution
+from keyturn.core.protocol import transition
 from keyturn.core.run_header import RunHeader
 from keyturn.core.state import KeyState, Phase
-from keyturn.errors import KeyturnError, Unreadable
-from keyturn.shell.apply import apply
+from keyturn.errors import KeyturnError, Throttled, Unreadable
+from keyturn.shell.apply import apply, take_up
 from keyturn.shell.breakers import judged
 from keyturn.shell.change import Applied, Change
 from keyturn.shell.draining import HandOver
@@ -29,7 +30,8 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     """Finish the run that `payload` tells of; return what was made of it, and the next run if the execution goes on.
 
     Repeating it is harmless: the second time changes nothing, and hands the run that was claimed for this execution
-    over once more, or starts one that nobody has begun once more.
+    over once more, or starts one that nobody has begun once more. Raises Throttled, behind all else, where another
+    key's run may have been claimed for this execution: called again, it finds out.
     """
     if not isinstance(payload, Mapping) or not {"run", "steps"} <= payload.keys():
         raise KeyturnError("the sequencer's input has no run and steps: pass them as statemachines/order.asl.json does")
@@ -48,12 +50,16 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     if refusal is None:
         _report(platform, header, verdict.ending, applied.state)
         _tell_missing(applied, fields)
+    elif _may_go_on(change, verdict):
+        take_up(change, header.fence, applied.state)
     outcome = _outcome(applied, verdict.ending)
     telemetry.logger().info(
         # Not the reason: a worker's message may quote its event. The attempt record keeps it.
         "run finished",
         extra=fields | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms},
     )
+    if change.hand_over.is_in_doubt:
+        raise Throttled("the key that was offered the slot could not be claimed: to be called again, to find out")
     return {"outcome": outcome, "refusal": refusal, **change.hand_over.answer}
 
 
@@ -117,7 +123,22 @@ def _finish_command(
             lambda: platform.capacity.may_keep(platform.clock(), has_had_its_turn=had_turn),
         )
         execution = change.may_go_on_with(following)
-    return ask.Finish(header.fence, verdict.execution_id, ending, route, following, name, execution)
+    finish = ask.Finish(header.fence, verdict.execution_id, ending, route, following, name, execution)
+    return replace(finish, heir=_heir(change, verdict, finish, state))
+
+
+def _may_go_on(change: Change, verdict: Verdict) -> bool:
+    """Whether the execution can go on, and its workers were told of it by the same id."""
+    execution = change.hand_over.to
+    return execution is not None and execution.id == verdict.execution_id
+
+
+def _heir(change: Change, verdict: Verdict, finish: ask.Finish, state: KeyState) -> str:
+    """Choose who is offered the slot and the execution, if they are given up: before the write, so that it is noted."""
+    if not _may_go_on(change, verdict):
+        return ""
+    decided = transition(state, finish, change.platform.clock(), change.platform.settings.rules)
+    return change.heirs.look_up() if HandOn() in decided.actions else ""
 
 
 def _outcome(applied: Applied, ending: Ending) -> str:

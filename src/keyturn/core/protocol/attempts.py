@@ -10,17 +10,17 @@ from keyturn.core.actions import (
     DivertPending,
     Emit,
     GoOnWith,
+    HandOn,
     Record,
     RecordAttempt,
     RecordDeadLetter,
-    StartRun,
 )
 from keyturn.core.draining import DrainingExecution
 from keyturn.core.protocol.decision import Refusal, Rules, Transition, refuse, run_of
-from keyturn.core.protocol.going_on import go_on, park, pass_run, wait_for_release, wait_for_time
+from keyturn.core.protocol.going_on import go_on, going_on_with, park, pass_run, wait_for_release, wait_for_time
 from keyturn.core.rollout import NO_RELEASE
 from keyturn.core.route import Exhaustion, Route
-from keyturn.core.state import KeyState, Run
+from keyturn.core.state import HandedOn, KeyState, Run
 
 
 def bind(state: KeyState, command: ask.Bind, _now_ms: int, _rules: Rules) -> Transition:
@@ -60,7 +60,9 @@ def finish(state: KeyState, command: ask.Finish, now_ms: int, rules: Rules) -> T
         ended = _fail(state, command.ending, command.route, command.next, now_ms, rules)
     if command.execution_name not in {"", run.execution_name}:
         ended = replace(ended, records=tuple(_ran_in(record, command.execution_name) for record in ended.records))
-    return _going_on_with(ended, command, now_ms)
+    if ended.state.fence != command.fence:
+        ended = going_on_with(ended, _goes_on(command), now_ms)
+    return _handing_on(ended, command)
 
 
 def _superseded(state: KeyState, command: ask.Finish) -> Transition:
@@ -75,15 +77,19 @@ def _superseded(state: KeyState, command: ask.Finish) -> Transition:
     return Transition(state, actions=(GoOnWith(run, execution),), refusal=Refusal.SUPERSEDED)
 
 
-def _going_on_with(ended: Transition, command: ask.Finish, now_ms: int) -> Transition:
-    """Bind the run that a finish has claimed to the execution that reports, if that may go on with it."""
-    state, run, execution = ended.state, ended.state.run, _goes_on(command)
-    is_claimed = state.fence != command.fence
-    if run is None or execution is None or not is_claimed or not execution.fits(state, run, now_ms):
-        return ended
-    bound = replace(run, execution_id=execution.id)
-    actions = tuple(GoOnWith(bound, execution) if isinstance(action, StartRun) else action for action in ended.actions)
-    return replace(ended, state=replace(state, run=bound), actions=actions)
+def _handing_on(ended: Transition, command: ask.Finish) -> Transition:
+    """Note to whom the slot is offered, and the execution with it: if its answer is lost, it asks again here."""
+    is_offered = command.heir and HandOn() in ended.actions
+    noted = HandedOn(command.heir, command.fence) if is_offered else None
+    return replace(ended, state=replace(ended.state, handed_on=noted))
+
+
+def rejoin(state: KeyState, command: ask.Rejoin, _now_ms: int, _rules: Rules) -> Transition:
+    """Hand the run over once more that is bound to the execution that asks: it never got it, or it wouldn't ask."""
+    run = run_of(state)
+    if run.execution_id != command.execution.id:
+        return Transition(state, refusal=Refusal.OTHER_EXECUTION)
+    return Transition(state, actions=(GoOnWith(run, command.execution),), refusal=Refusal.NOTHING_NEW)
 
 
 def _goes_on(command: ask.Finish) -> DrainingExecution | None:

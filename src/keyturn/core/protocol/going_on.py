@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Final
 
 from keyturn.core import commands as ask
-from keyturn.core.actions import Action, Count, Emit, HandOn, SeekSlot, StartRun, WakeAt
+from keyturn.core.actions import Action, Count, Emit, GoOnWith, HandOn, SeekSlot, StartRun, WakeAt
+from keyturn.core.draining import DrainingExecution
 from keyturn.core.naming import execution_name
 from keyturn.core.positions import Position
 from keyturn.core.protocol.decision import Rules, Transition, run_of
@@ -121,6 +122,16 @@ def start(state: KeyState, following: ask.Next, now_ms: int, rules: Rules) -> Tr
         parked=None,
     )
     return Transition(running, actions=(Emit(Count.STARTED), StartRun(run)))
+
+
+def going_on_with(claimed: Transition, execution: DrainingExecution | None, now_ms: int) -> Transition:
+    """Bind the run that was just claimed to an execution that has ended another one, if that may go on with it."""
+    state, run = claimed.state, claimed.state.run
+    if run is None or execution is None or not execution.fits(state, run, now_ms):
+        return claimed
+    bound = replace(run, execution_id=execution.id)
+    actions = tuple(GoOnWith(bound, execution) if isinstance(one, StartRun) else one for one in claimed.actions)
+    return replace(claimed, state=replace(state, run=bound), actions=actions)
 
 
 def _without_run(state: KeyState) -> KeyState:

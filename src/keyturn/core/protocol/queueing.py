@@ -5,7 +5,7 @@ from dataclasses import replace
 from keyturn.core import commands as ask
 from keyturn.core.actions import Count, DivertPending, Emit, WakeAt
 from keyturn.core.protocol.decision import Refusal, Rules, Transition, refuse, start_again
-from keyturn.core.protocol.going_on import go_on, park, start, wait_for_time
+from keyturn.core.protocol.going_on import go_on, going_on_with, park, start, wait_for_time
 from keyturn.core.state import KeyState, Phase, WaitsFor, passed
 from keyturn.limits import LAMBDA_S_MAX
 
@@ -42,10 +42,11 @@ def claim(state: KeyState, command: ask.Claim, now_ms: int, rules: Rules) -> Tra
     if not is_held and not following.has_slot and state.waits_for is WaitsFor.SLOT:
         return refuse(state, Refusal.NO_SLOT)
     claimed = start(replace(state, turn=0), following, now_ms, rules)
-    is_restart = state.run is not None and claimed.state.phase is Phase.RUNNING
-    if not is_restart:
+    if claimed.state.phase is not Phase.RUNNING:
         return claimed
-    return replace(claimed, actions=(*claimed.actions, Emit(Count.RESTARTED)))
+    claimed = going_on_with(claimed, command.execution, now_ms)
+    is_restart = state.run is not None
+    return replace(claimed, actions=(*claimed.actions, Emit(Count.RESTARTED))) if is_restart else claimed
 
 
 def postpone(state: KeyState, command: ask.Postpone, _now_ms: int, _rules: Rules) -> Transition:

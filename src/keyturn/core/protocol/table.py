@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from keyturn.core import commands as ask
-from keyturn.core.protocol.attempts import bind, expire, extend, finish, give_up
+from keyturn.core.protocol.attempts import bind, expire, extend, finish, give_up, rejoin
 from keyturn.core.protocol.decision import Refusal, Rules, Transition, refuse
 from keyturn.core.protocol.operations import cancel_replay, hold, release, resume, rewind, skip
 from keyturn.core.protocol.queueing import admit, claim, divert, park_waiting, postpone, retime
@@ -16,7 +16,8 @@ ACCEPTS: Final[Mapping[Phase, frozenset[type[ask.Command]]]] = {
     Phase.IDLE: _ALWAYS | {ask.Rewind, ask.Postpone},
     Phase.WAITING: _ALWAYS | {ask.Rewind, ask.CancelReplay, ask.Postpone, ask.Claim, ask.Park, ask.Retime},
     Phase.RUNNING: _ALWAYS
-    | {ask.Rewind, ask.CancelReplay, ask.Bind, ask.Extend, ask.Finish, ask.Expire, ask.GiveUp, ask.Retime},
+    | {ask.Rewind, ask.CancelReplay, ask.Bind, ask.Extend, ask.Finish, ask.Expire, ask.GiveUp, ask.Retime}
+    | {ask.Rejoin},
     Phase.PARKED: _ALWAYS | {ask.CancelReplay, ask.Postpone, ask.Divert, ask.Resume, ask.Skip},
 }
 
@@ -25,6 +26,7 @@ _Handler = Callable[[KeyState, Any, int, Rules], Transition]
 _HANDLERS: Final[Mapping[type[ask.Command], _Handler]] = {
     ask.Admit: admit,
     ask.Claim: claim,
+    ask.Rejoin: rejoin,
     ask.Bind: bind,
     ask.Finish: finish,
     ask.Expire: expire,

@@ -1,0 +1,228 @@
+"""The execution that ends a run of a key which gives its slot up goes on with a run of a key that waits for one."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from keyturn.core.state import Phase
+from keyturn.errors import Throttled
+from keyturn.shell import draining
+from keyturn.shell.apply import claim
+from keyturn.shell.sequence import sequence
+from tests.shell.faults import Fault
+from tests.shell.step_functions import Execution
+from tests.shell.test_crashes import CALLS_MAX, FAULTS
+from tests.shell.test_draining import TOO_LATE_MS, done
+from tests.shell.world import World
+
+
+def one_slot(*heirs: str, kind: str = "express", **data: Any) -> tuple[World, Execution]:
+    """Make a world of one slot: a key of one event has it, and others wait."""
+    world = World(max_in_flight_runs=1, index_buckets=1)
+    world.put("k", "express")
+    assert world.deliver()
+    for key in heirs:
+        world.put(key, kind, **data)
+    assert world.deliver()
+    world.pass_time(1.5)  # what was counted is older than a second then
+    (execution,) = world.live()
+    return world, execution
+
+
+def bound_to(world: World, execution: Execution) -> set[str]:
+    """Return the keys whose run belongs to an execution."""
+    runs = {key: state.run for key, state in world.key_states().items()}
+    return {key for key, run in runs.items() if run is not None and run.execution_id == execution.execution_id}
+
+
+def test_the_run_of_a_waiting_key_comes_with_the_answer_bound_and_is_not_started() -> None:
+    """The same input that its own execution would get, under the id of the one that goes on with it."""
+    world, execution = one_slot("w")
+    answer = sequence(world.platform, done(world, execution))
+    assert (answer["run"]["key"], answer["run"]["fence"], answer["run"]["bound"]) == ("w", 1, True)
+    assert answer["execution_id"] == execution.execution_id
+    assert bound_to(world, execution) == {"w"}
+    assert world.state("k").phase is Phase.IDLE
+    execution.go_on(answer)
+    assert sequence(world.platform, done(world, execution)) == {"outcome": "succeeded", "refusal": None}
+    world.check()
+    assert len(world.states.executions) == 1
+
+
+def test_one_execution_serves_one_key_after_the_other() -> None:
+    """As long as keys wait and it has the time."""
+    world, execution = one_slot("a", "b", "c")
+    while execution.status == "RUNNING":
+        world.run(execution)
+    world.settle()
+    world.check()
+    assert sorted(run["key"] for run in execution.runs) == ["a", "b", "c", "k"]
+    assert len(world.states.executions) == 1
+
+
+def test_a_key_that_yields_its_slot_yields_the_execution_with_it() -> None:
+    """After its quantum; its own next run waits for a slot like all others."""
+    world = World(max_in_flight_runs=1, slot_quantum_runs=1)
+    world.put("k", "express")
+    world.put("k", "express")
+    assert world.deliver()
+    world.put("w", "express")
+    assert world.deliver()
+    world.pass_time(1.5)
+    (execution,) = world.live()
+    answer = sequence(world.platform, done(world, execution))
+    assert answer["run"]["key"] == "w"
+    assert world.state("k").phase is Phase.WAITING
+
+
+def test_an_answer_that_was_lost_comes_again() -> None:
+    """The task's retry is refused, and finds in its own key's state whom the execution was offered to."""
+    world, execution = one_slot("w", "v")
+    payload = done(world, execution)
+    first = sequence(world.platform, payload)
+    again = sequence(world.platform, payload)
+    assert again == first | {"refusal": "wrong_phase"}
+    assert len(world.states.executions) == 1
+
+
+def test_an_answer_that_was_lost_comes_again_though_its_key_has_gone_on() -> None:
+    """It is at its next event, in another execution."""
+    world, execution = one_slot("w")
+    payload = done(world, execution)
+    first = sequence(world.platform, payload)
+    world.put("k", "express")
+    assert world.deliver()
+    claim(world.platform, "k", has_slot=True)
+    assert world.state("k").phase is Phase.RUNNING
+    assert sequence(world.platform, payload) == first | {"refusal": "superseded"}
+
+
+@pytest.mark.parametrize("fault", [Fault.DIES_BEFORE, *FAULTS])
+def test_a_fault_at_any_call_uses_no_attempt_up(fault: Fault) -> None:
+    """The sequencer dies, loses an answer or is throttled; called again it finds what was claimed, and nobody waits
+    for a deadline."""
+    for strike_at in range(1, CALLS_MAX):
+        world, execution = one_slot("w", "v")
+        done(world, execution)
+        world.faults.arm(strike_at, fault)
+        world.finish(execution)
+        has_struck, struck = world.faults.has_struck, world.faults.struck
+        world.faults.arm(None)
+        if execution.sequenced == 1 and len(execution.runs) == 1 and execution.status == "RUNNING":
+            world.finish(execution)
+        before_ms = world.now_ms
+        world.settle(random.Random(strike_at))  # noqa: S311 - reproducible, no secret
+        told = f"call {strike_at} ({struck}): {fault}"
+        world.check()
+        assert {state.phase for state in world.key_states().values()} == {Phase.IDLE}, told
+        assert not [item for item in world.items() if item["sk"].startswith("attempt#")], told
+        assert world.now_ms >= before_ms
+        if not has_struck:
+            assert strike_at > 3
+            return
+    raise AssertionError(f"it makes more than {CALLS_MAX} calls")
+
+
+def test_a_twin_of_the_execution_gets_nothing() -> None:
+    """An Express start that came twice: what it reports is refused, and what was handed over isn't its own."""
+    world, execution = one_slot("w")
+    payload = done(world, execution)
+    sequence(world.platform, payload)
+    reported = [answer | {"execution_id": "twin"} for answer in payload["steps"]]
+    twin = payload | {"execution": payload["execution"] | {"id": "twin"}, "steps": reported}
+    assert "run" not in sequence(world.platform, twin)
+    assert bound_to(world, execution) == {"w"}
+    assert len(world.states.executions) == 1
+
+
+def test_a_note_of_an_earlier_attempt_is_not_followed() -> None:
+    """A late call about an attempt that was given up meanwhile: its execution has given no slot up."""
+    world, execution = one_slot("w")
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    world.put("k", "express")
+    assert world.deliver()
+    world.run(execution)
+    assert world.state("k").handed_on is not None
+    late = execution.payload | {"run": execution.passed[0] | {"fence": 99}}
+    assert "run" not in sequence(world.platform, late)
+
+
+def test_a_key_that_another_hand_took_is_not_handed_over() -> None:
+    """Between the look at the index and the claim; what waits beside it gets a start of its own."""
+    world, execution = one_slot("w", "v")
+    payload = done(world, execution)
+    taken: list[str] = []
+    real = type(world.platform.capacity).hand_on
+
+    def another_hand_comes_first(capacity: Any, now_ms: int) -> int | None:
+        noted = world.state("k").handed_on
+        assert noted is not None
+        taken.append(noted.key)
+        claim(world.platform, noted.key, has_slot=True)
+        return real(capacity, now_ms)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(world.platform.capacity), "hand_on", another_hand_comes_first)
+        answer = sequence(world.platform, payload)
+    assert "run" not in answer
+    assert {one.key for one in world.live()} == {"k", "w", "v"}
+    assert bound_to(world, execution) == set()
+
+
+def test_a_run_of_another_kind_is_started() -> None:
+    """An Express execution doesn't do a Standard route's run."""
+    world, execution = one_slot("w", kind="standard")
+    assert "run" not in sequence(world.platform, done(world, execution))
+    assert [one.machine for one in world.states.executions] == ["order-express", "order-standard"]
+
+
+def test_too_little_time_left_leads_to_a_start() -> None:
+    """As for the next run of its own key."""
+    world, execution = one_slot("w")
+    execution.began_ms -= TOO_LATE_MS
+    assert "run" not in sequence(world.platform, done(world, execution))
+    assert world.state("w").is_unstarted
+    assert len(world.states.executions) == 2
+
+
+def test_a_large_run_is_claimed_for_nobody_and_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its events, with what workers answer, must fit into an execution's state."""
+    world, execution = one_slot("w", text="x" * 10_000)
+    monkeypatch.setattr(draining, "HANDED_OVER_BYTES_MAX", 27_000)
+    assert "run" not in sequence(world.platform, done(world, execution))
+    assert world.state("w").is_unstarted
+
+
+def test_a_failed_run_passes_its_slot_and_its_execution_on() -> None:
+    """The key itself waits to be tried again."""
+    world = World(max_in_flight_runs=1, index_buckets=1)
+    world.put("k", "express", inventory="fail")
+    assert world.deliver()
+    world.put("w", "express")
+    assert world.deliver()
+    world.pass_time(1.5)
+    (execution,) = world.live()
+    answer = sequence(world.platform, done(world, execution))
+    assert (answer["outcome"], answer["run"]["key"]) == ("failed", "w")
+
+
+def test_who_cannot_tell_whether_it_claimed_a_run_is_called_again() -> None:
+    """Behind all that its own run's end asks for: that isn't told twice."""
+    world, execution = one_slot("w")
+    payload = done(world, execution)
+    real = type(world.platform.keys).load
+
+    def refuse(keys: Any, key: str) -> Any:
+        if key == "w":
+            raise Throttled("slow down")
+        return real(keys, key)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(world.platform.keys), "load", refuse)
+        with pytest.raises(Throttled, match="to be called again"):
+            sequence(world.platform, payload)
+        assert world.state("k").phase is Phase.IDLE
+    assert sequence(world.platform, payload)["run"]["key"] == "w"
