@@ -114,8 +114,9 @@ def test_an_event_takes_no_more_than_its_budget(budget: str, keys: int, batch: i
     assert found.invocations <= BUDGET[budget]["invocations"]
 
 
-def test_waiting_for_a_slot_adds_three_write_units_a_run_at_most() -> None:
-    """The claim is a write of its own then, and moves the key in the index, which is a write out and a write in."""
+def test_waiting_for_a_slot_adds_two_write_units_a_run_at_most() -> None:
+    """The claim is a write of its own then, and moves the key in the index, which is a write out and a write in; but it
+    binds the run to the execution that freed the slot."""
     found = counted(EVENTS, slots=1)
     assert found.writes <= BUDGET["cold-strict"]["writes"] + BUDGET["waiting-for-a-slot"]["more_writes"]
 
