@@ -159,7 +159,7 @@ def rotated(names: Sequence[str], by: int) -> list[str]:
 def told(found: Measurement, workload: Workload) -> str:
     """Tell a run in a line."""
     return (
-        f"  {found.contender:<18}{workload.title:<28}{found.events_per_s:8.1f}/s"
+        f"  {found.contender:<20}{workload.title:<28}{found.events_per_s:8.1f}/s"
         f"  p50 {found.p50_ms / 1000:6.2f} s  p99 {found.p99_ms / 1000:6.2f} s"
         f"  {1000 * found.cpu_s / found.events:6.1f} ms CPU an event  order: {found.order}"
     )
@@ -168,7 +168,7 @@ def told(found: Measurement, workload: Workload) -> str:
 def counted(found: Usage, workload: Workload) -> str:
     """Tell a counted run in a line."""
     return (
-        f"  {found.contender:<18}{workload.title:<28}{found.write_units:6.2f} writes  {found.read_units:6.2f} reads"
+        f"  {found.contender:<20}{workload.title:<28}{found.write_units:6.2f} writes  {found.read_units:6.2f} reads"
         f"  {found.invocations:5.2f} invocations  ${found.dollars_per_million:.2f} a million"
     )
 

@@ -1,8 +1,8 @@
 """What an event takes of AWS, in billed units: the one table that every figure of a plan rests on.
 
 Derived from the protocol (docs/design.md), for runs that succeed at the first attempt and never wait for a slot, which
-takes two write units more; tests/shell/test_units.py counts the same, call by call. For a cold key, three steps, and an event's item of up to
-1,024 bytes:
+takes two write units more; tests/shell/test_units.py counts the same, call by call. For a cold key, three steps, and an
+event's item of up to 1,024 bytes:
 
     write units   an event: event 1, identity 1
                   a run:    claim 1, index in 1, bind 1, a step 1 each, finish 1, index out 1     8, so 10 strictly
