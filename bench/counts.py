@@ -34,13 +34,17 @@ _HELD_BACK_MAX: Final = 4
 """Log lines that may stay out: a busy engine hands a process's last one over with its next invocation."""
 
 
+_TABLES: Final = ("LOCK_TABLE", "CHECKPOINT_TABLE")
+"""Variables of the baselines' functions."""
+
+
 def switch_on(target: Target, stack: str) -> Target:
     """Have a baseline's functions tell their usage from their next invocation on. Returns the target to read it from.
 
-    What a baseline keeps is the table that its dispatcher calls LOCK_TABLE.
+    What a baseline keeps is the table that a variable of its functions names, if it keeps anything.
     """
     client = target.client("lambda")
-    tables = []
+    tables: set[str] = set()
     for function in _functions(client, stack):
         variables = function["Environment"]["Variables"]
         metering = {"METERING": "on", "STACK_NAME": stack, "PYTHONPATH": f"{COUNTING}:{_SOURCES}"}
@@ -49,7 +53,7 @@ def switch_on(target: Target, stack: str) -> Target:
             Handler=_HANDLER,
             Environment={"Variables": variables | metering},
         )
-        tables += [variables["LOCK_TABLE"]] if "LOCK_TABLE" in variables else []
+        tables |= {variables[name] for name in _TABLES if variables.get(name)}
     return replace(target, stack_name=stack, outputs=replace(target.outputs, state_table_name="".join(tables)))
 
 
