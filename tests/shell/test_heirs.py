@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from keyturn.core.state import Phase
-from keyturn.errors import Throttled
+from keyturn.adapters.controls import Controls
+from keyturn.adapters.keys import KeyStore
+from keyturn.core.rollout import NO_RELEASE
+from keyturn.core.state import KeyState, Phase
+from keyturn.errors import Throttled, Unreadable
 from keyturn.shell import draining
 from keyturn.shell.apply import claim
 from keyturn.shell.sequence import sequence
@@ -209,20 +214,99 @@ def test_a_failed_run_passes_its_slot_and_its_execution_on() -> None:
     assert (answer["outcome"], answer["run"]["key"]) == ("failed", "w")
 
 
+@contextmanager
+def failing_once(owner: type, name: str, about: object, error: Exception, *, lands: bool = False) -> Iterator[None]:
+    """Have the first call of a method `about` something fail, behind its effect if it lands."""
+    real, left = getattr(owner, name), [error]
+
+    def call(self: Any, first: Any, *rest: Any) -> Any:
+        if not left or getattr(first, "key", first) != about:
+            return real(self, first, *rest)
+        if lands:
+            real(self, first, *rest)
+        raise left.pop()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(owner, name, call)
+        yield
+
+
 def test_who_cannot_tell_whether_it_claimed_a_run_is_called_again() -> None:
     """Behind all that its own run's end asks for: that isn't told twice."""
     world, execution = one_slot("w")
     payload = done(world, execution)
-    real = type(world.platform.keys).load
+    with (
+        failing_once(KeyStore, "save", "w", Throttled("no answer"), lands=True),
+        pytest.raises(Throttled, match="to be called again"),
+    ):
+        sequence(world.platform, payload)
+    assert world.state("k").phase is Phase.IDLE
+    assert bound_to(world, execution) == {"w"}
+    assert sequence(world.platform, payload)["run"]["key"] == "w"
 
-    def refuse(keys: Any, key: str) -> Any:
-        if key == "w":
-            raise Throttled("slow down")
-        return real(keys, key)
+
+def test_a_run_that_was_claimed_and_could_not_be_told_of_is_asked_for_again() -> None:
+    """Its claim landed, and what its input needs was not to be read: not only throttled, say by another version."""
+    world, execution = one_slot("w")
+    payload = done(world, execution)
+    with (
+        failing_once(Controls, "pin", NO_RELEASE, Unreadable("of another version")),
+        pytest.raises(Throttled, match="to be called again"),
+    ):
+        sequence(world.platform, payload)
+    assert bound_to(world, execution) == {"w"}
+    assert sequence(world.platform, payload)["run"]["key"] == "w"
+
+
+def test_a_waiting_key_that_cannot_be_read_fails_no_finish() -> None:
+    """Nothing was claimed of it, so there is nothing to ask again for; the watchdog looks for its slot."""
+    world, execution = one_slot("w")
+    with failing_once(KeyStore, "load", "w", Throttled("slow down")):
+        assert sequence(world.platform, done(world, execution)) == {"outcome": "succeeded", "refusal": None}
+    world.settle(random.Random(0))  # noqa: S311 - reproducible, no secret
+    world.check()
+
+
+def test_a_claim_that_the_sdk_sent_twice_is_found_though_an_event_came_between() -> None:
+    """Its first answer was lost, and the second time the key has moved on: it did so with the claim."""
+    world, execution = one_slot("w")
+    payload = done(world, execution)
+    real, sent = KeyStore.save, list[KeyState]()
+
+    def save(keys: KeyStore, state: KeyState, *rest: Any) -> KeyState:
+        if state.key != "w" or sent:
+            return real(keys, state, *rest)
+        sent.append(state)
+        real(keys, state, *rest)
+        world.put("w", "express")
+        assert world.deliver()
+        return real(keys, state, *rest)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(type(world.platform.keys), "load", refuse)
-        with pytest.raises(Throttled, match="to be called again"):
-            sequence(world.platform, payload)
-        assert world.state("k").phase is Phase.IDLE
-    assert sequence(world.platform, payload)["run"]["key"] == "w"
+        patched.setattr(KeyStore, "save", save)
+        answer = sequence(world.platform, payload)
+    assert answer["run"]["key"] == "w"
+    assert world.state("w").admitted == 2
+    execution.go_on(answer)
+    world.settle(random.Random(0))  # noqa: S311 - reproducible, no secret
+    world.check()
+    assert not world.items(sk="attempt#")
+
+
+def test_a_call_that_comes_late_claims_nothing_for_an_execution_that_has_gone_on() -> None:
+    """It is at a third key by then, and would never hear of a run: what waits is claimed for nobody and started."""
+    world, execution = one_slot("w", "w", "w")
+    late = done(world, execution)
+    execution.go_on(sequence(world.platform, late))
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    world.put("v", "express")
+    assert world.deliver()
+    world.pass_time(1.5)
+    execution.go_on(sequence(world.platform, done(world, execution)))  # of two runs, which is all of its turn
+    assert bound_to(world, execution) == {"v"}
+    assert world.state("w").phase is Phase.WAITING
+    assert "run" not in sequence(world.platform, late)
+    assert bound_to(world, execution) == {"v"}
+    world.settle(random.Random(0))  # noqa: S311 - reproducible, no secret
+    world.check()
+    assert not world.items(sk="attempt#")

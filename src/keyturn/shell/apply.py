@@ -1,5 +1,6 @@
 """The one way to change a key: decide and write (see `change`), then carry out what the decision asks for."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Final, assert_never
 
@@ -93,7 +94,7 @@ def _claim_command(change: Change, has_slot: bool, state: KeyState) -> ask.Comma
             following = change.next_of(state, lambda: has_slot)
         except LogIncomplete as error:
             return ask.Park(str(error))
-    return ask.Claim(following, change.may_go_on_with(following)) if following else None
+    return ask.Claim(following) if following else None
 
 
 def start_again(platform: Platform, state: KeyState) -> None:
@@ -162,36 +163,53 @@ def _takes_slot(change: Change, key: str) -> bool:
             _inherit(change, key) if is_noted else claim(change.platform, key, has_slot=True, freed=Freed.LOOKED_FOR)
         )
     except Throttled:
-        change.hand_over.is_in_doubt = is_noted
         raise  # so would be the next one
     except StoreError as error:
         leave(error)
         return False
-    return applied.has_changed and applied.state.phase is Phase.RUNNING
+    has_been_claimed = applied.has_changed and applied.state.phase is Phase.RUNNING
+    return has_been_claimed or (is_noted and bool(change.hand_over.answer))
 
 
 def _inherit(change: Change, heir: str) -> Applied:
     """Claim what a waiting key has to run, for the execution that has ended a run of another one if that can go on."""
     claiming = Change(change.platform, heir, Freed.LOOKED_FOR, hand_over=change.hand_over)
-    return apply(claiming, partial(_claim_command, claiming, True))
+
+    def command_for(found: KeyState) -> ask.Command | None:
+        command = _rejoin_or_claim(claiming, found)
+        if isinstance(command, ask.Claim):
+            return replace(command, execution=claiming.may_go_on_with(command.next))
+        return command
+
+    return apply(claiming, command_for)
+
+
+def _rejoin_or_claim(claiming: Change, found: KeyState) -> ask.Command | None:
+    """Ask for a run that was claimed for the execution, or claim what waits, for nobody.
+
+    It may have been claimed a moment ago by this very change: the SDK sends a write again whose answer was lost, and
+    that is refused if somebody else has changed the key since.
+    """
+    execution = claiming.hand_over.to
+    if found.phase is Phase.RUNNING and execution is not None:
+        return ask.Rejoin(execution)
+    return _claim_command(claiming, True, found)
 
 
 def take_up(change: Change, fence: int, state: KeyState) -> None:
     """Hand over what the execution that asks should have got when it reported its attempt of `fence` before.
 
     The call that was to bring it died, or its answer was lost: the key to which it offered its slot is noted in the
-    `state` of its own. That key's run is bound to it and nobody else would ever do it, or it may have it now.
+    `state` of its own. That key's run is bound to it and nobody else would ever do it. If it still waits, it is claimed
+    for nobody: should this call be a late one, the execution has gone on long since and would never hear of it. That
+    keeps out a claim of the call before too, if it is still under way.
     """
     noted, execution = state.handed_on, change.hand_over.to
     if noted is None or noted.fence != fence or execution is None or change.hand_over.answer:
         return
     claiming = Change(change.platform, noted.key, Freed.LOOKED_FOR, hand_over=change.hand_over)
-    rejoin = ask.Rejoin(execution)
     try:
-        apply(
-            claiming,
-            lambda found: rejoin if found.phase is Phase.RUNNING else _claim_command(claiming, True, found),
-        )
+        apply(claiming, partial(_rejoin_or_claim, claiming))
     except Throttled:
         raise
     except StoreError as error:

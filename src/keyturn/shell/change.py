@@ -10,7 +10,7 @@ from typing import Final, assert_never
 
 from keyturn.adapters.table import Item
 from keyturn.core import commands as ask
-from keyturn.core.actions import Record, RecordAttempt, RecordDeadLetter, RecordOperation
+from keyturn.core.actions import GoOnWith, Record, RecordAttempt, RecordDeadLetter, RecordOperation
 from keyturn.core.draining import DrainingExecution
 from keyturn.core.log_entry import LogEntry, cut_slice
 from keyturn.core.naming import key_hash
@@ -81,6 +81,7 @@ class Change:
             try:
                 standing = self._write(decided)
             except Conflict as conflict:
+                self.hand_over.is_in_doubt = False
                 self.platform.process.rest(0.01 * 2 ** min(attempt, 5))
                 current = conflict.standing
                 continue
@@ -178,6 +179,7 @@ class Change:
         if decided.refusal:
             return decided.state
         items = [item for record in decided.records for item in self._items(record, decided.state.version + 1)]
+        self.hand_over.is_in_doubt = any(isinstance(action, GoOnWith) for action in decided.actions)
         return self.platform.keys.save(decided.state, items)
 
     def _items(self, record: Record, version: int) -> list[Item]:

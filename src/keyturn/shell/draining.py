@@ -22,7 +22,7 @@ class HandOver:
     """The next run's input, as an execution of its own would get it, and what it is begun with; empty while there is
     none. A definition reads all of it or nothing: `tools/draining.py`."""
     is_in_doubt: bool = False
-    """Whether a run may have been claimed for the execution that isn't in the answer."""
+    """Whether a run may have been claimed for the execution that isn't in the answer: its claim was sent."""
 
     def takes(self, entries: Sequence[LogEntry]) -> DrainingExecution | None:
         """Return the execution if it has room for a run of `entries`. To be asked before that run is claimed."""
@@ -35,4 +35,5 @@ class HandOver:
         Under the id that the execution has and not under the one that the run is bound to: were they ever two, the
         workers would be refused.
         """
+        self.is_in_doubt = False
         self.answer = {**json.loads(text), "execution_id": execution.id, "seen": state_document(state)}
