@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from keyturn.adapters.controls import Controls
+from keyturn.adapters.index import DueIndex
 from keyturn.adapters.keys import KeyStore
 from keyturn.core.rollout import NO_RELEASE
-from keyturn.core.state import KeyState, Phase
+from keyturn.core.state import KeyState, Phase, Queue
 from keyturn.errors import Throttled, Unreadable
 from keyturn.shell import draining
 from keyturn.shell.apply import claim
@@ -310,3 +311,13 @@ def test_a_call_that_comes_late_claims_nothing_for_an_execution_that_has_gone_on
     world.settle(random.Random(0))  # noqa: S311 - reproducible, no secret
     world.check()
     assert not world.items(sk="attempt#")
+
+
+
+def test_waiting_keys_are_not_taken_for_none_while_the_index_throttles() -> None:
+    """Else whoever comes within the next second would leave its slot unused."""
+    world, execution = one_slot("w")
+    with failing_once(DueIndex, "_read", Queue.WAITING, Throttled("slow down")):
+        assert "run" not in sequence(world.platform, done(world, execution))
+    assert world.state("w").phase is Phase.RUNNING
+    assert world.state("w").is_unstarted, "it isn't noted, so it is claimed for nobody"

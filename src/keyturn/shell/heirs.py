@@ -33,6 +33,7 @@ class Heirs:
             try:
                 self.first = next(self._read(), "")
             except Throttled as error:
+                self._others = None  # what was refused is asked for again, or keys that wait would pass for none
                 leave(error)  # the run that ends has nothing to do with it
         return self.first
 
