@@ -19,7 +19,7 @@ from keyturn.core.positions import Position
 from keyturn.core.protocol import Refusal, Transition
 from keyturn.core.route import Exhaustion, Kind
 from keyturn.core.run_header import RunHeader
-from keyturn.core.state import Hold, KeyState, Phase, Replay, Run, Slice, Span, WaitsFor
+from keyturn.core.state import HandedOn, Hold, KeyState, Phase, Replay, Run, Slice, Span, WaitsFor
 from tests.core import states as make
 from tests.core.states import EXPRESS, NOW_MS, decide
 from tests.core.world import RUN_TIMEOUT_MS, route
@@ -255,7 +255,7 @@ def test_what_is_handed_over_is_never_larger_than_was_foreseen(found: list[bytes
     replay = Replay("r" * 60, TIME_MS, 99, spans, at(100))
     state = KeyState(
         WIDE, 10**9, Phase.RUNNING, at(0), at(100), 10**9, 10**9, 10**9, 99, 20, TIME_MS, run, None, TIME_MS, TIME_MS,
-        TIME_MS, None, hold, "", replay, 10**6, 10**4, "r" * 60, at(100), 99,
+        TIME_MS, None, hold, "", replay, 10**6, 10**4, "r" * 60, at(100), 99, HandedOn(WIDE, 10**9),
     )  # fmt: skip
     document = json.loads(execution_input(state, run, entries, by, ":release-10000"))
     answer = {"outcome": "succeeded", "refusal": "superseded", **document, "execution_id": "i" * 36}

@@ -313,6 +313,19 @@ def test_a_call_that_comes_late_claims_nothing_for_an_execution_that_has_gone_on
     assert not world.items(sk="attempt#")
 
 
+def test_a_note_stays_until_there_is_another_one() -> None:
+    """The key's next run may be over before the execution of the one before asks again, and hand nothing on."""
+    world, execution = one_slot("w")
+    payload = done(world, execution)
+    first = sequence(world.platform, payload)
+    world.put("k", "express")
+    assert world.deliver()
+    claim(world.platform, "k", has_slot=True)
+    (other,) = (one for one in world.live() if one is not execution)
+    assert "run" not in sequence(world.platform, done(world, other))
+    assert world.state("k").phase is Phase.IDLE
+    assert sequence(world.platform, payload) == first | {"refusal": "wrong_phase"}
+
 
 def test_waiting_keys_are_not_taken_for_none_while_the_index_throttles() -> None:
     """Else whoever comes within the next second would leave its slot unused."""

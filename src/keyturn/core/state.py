@@ -194,7 +194,8 @@ class KeyState:
     dropped_generation: int = 0
     """Of that run's step results: what is cut anew goes on with them."""
     handed_on: HandedOn | None = None
-    """Of the last attempt that was reported: where the execution that asks again finds what was claimed for it."""
+    """Of the last attempt that gave its slot to another key: where the execution that asks again finds what was claimed
+    for it."""
 
     @property
     def is_replaying(self) -> bool:

@@ -78,10 +78,13 @@ def _superseded(state: KeyState, command: ask.Finish) -> Transition:
 
 
 def _handing_on(ended: Transition, command: ask.Finish) -> Transition:
-    """Note to whom the slot is offered, and the execution with it: if its answer is lost, it asks again here."""
-    is_offered = command.heir and HandOn() in ended.actions
-    noted = HandedOn(command.heir, command.fence) if is_offered else None
-    return replace(ended, state=replace(ended.state, handed_on=noted))
+    """Note to whom the slot is offered, and the execution with it: if its answer is lost, it asks again here.
+
+    An older note stays until there is another one: its execution may be about to ask, and tells it by its fence.
+    """
+    if not command.heir or HandOn() not in ended.actions:
+        return ended
+    return replace(ended, state=replace(ended.state, handed_on=HandedOn(command.heir, command.fence)))
 
 
 def rejoin(state: KeyState, command: ask.Rejoin, _now_ms: int, _rules: Rules) -> Transition:
