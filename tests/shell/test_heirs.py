@@ -334,3 +334,13 @@ def test_waiting_keys_are_not_taken_for_none_while_the_index_throttles() -> None
         assert "run" not in sequence(world.platform, done(world, execution))
     assert world.state("w").phase is Phase.RUNNING
     assert world.state("w").is_unstarted, "it isn't noted, so it is claimed for nobody"
+
+
+def test_the_line_of_a_run_tells_in_which_execution_it_ran(caplog: pytest.LogCaptureFixture) -> None:
+    """Another key's: nobody would find it by the run's own name."""
+    world, execution = one_slot("w")
+    execution.go_on(sequence(world.platform, done(world, execution)))
+    caplog.clear()
+    sequence(world.platform, done(world, execution))
+    (line,) = (one for one in caplog.records if one.getMessage() == "run finished")
+    assert vars(line)["ran_in"] == execution.name

@@ -56,7 +56,9 @@ def sequence(platform: Platform, payload: Mapping[str, Any]) -> dict[str, Any]:
     telemetry.logger().info(
         # Not the reason: a worker's message may quote its event. The attempt record keeps it.
         "run finished",
-        extra=fields | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms},
+        extra=fields
+        | {"outcome": outcome, "clean": verdict.ending.clean, "started_at_ms": header.started_at_ms}
+        | _ran_in(header, execution),
     )
     if change.hand_over.is_in_doubt:
         raise Throttled("the key that was offered the slot could not be claimed: to be called again, to find out")
@@ -125,6 +127,11 @@ def _finish_command(
         execution = change.may_go_on_with(following)
     finish = ask.Finish(header.fence, verdict.execution_id, ending, route, following, name, execution)
     return replace(finish, heir=_heir(change, verdict, finish, state))
+
+
+def _ran_in(header: RunHeader, execution: DrainingExecution | None) -> dict[str, str]:
+    """Name the execution of a run that an earlier one's went on with: by the run's own name nobody finds it."""
+    return {"ran_in": execution.name} if header.is_bound and execution is not None else {}
 
 
 def _may_go_on(change: Change, verdict: Verdict) -> bool:
