@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Final
 
 from keyturn.core.event import Reason
-from keyturn.core.state import START, KeyState, Phase, due, violations
+from keyturn.core.state import START, HandedOn, KeyState, Phase, due, violations
 from tests.shell.world import SETTINGS
 from tests.simulator.history import Effect, History, Put, Saved
 from tests.simulator.simulation import Simulation
-from tests.simulator.workflows import STEPS
+from tests.simulator.workflows import STEPS, Execution
 
 Check = Callable[[Simulation], Iterator[str]]
 
@@ -275,6 +275,32 @@ def _handed_to_its_own(simulation: Simulation) -> Iterator[str]:
                 yield f"own run: {execution.name} began attempt {run['fence']} of key {run['key']}, claimed for {owner}"
 
 
+def _none_is_forgotten(simulation: Simulation) -> Iterator[str]:
+    """A run that was claimed for an execution comes to it: nobody else ever does it before its deadline.
+
+    Unless that fails before, or asks when the note of the run is gone: where its key has handed on another time.
+    """
+    versions = _versions(simulation.history)
+    begun = {(run["key"], run["fence"]) for one in simulation.workflows.executions for run in one.runs}
+    for key, saved in versions.items():
+        for before, after in pairwise(saved):
+            run, fence = after.state.run, after.state.fence
+            if run is None or run.execution_id is None or fence == before.state.fence or (key, fence) in begun:
+                continue
+            execution = simulation.workflows.executions[int(run.execution_id.split("-")[1])]
+            if execution.status == "SUCCEEDED" and not _lost_its_note(execution, versions, key, after.at_ms):
+                yield f"own run: attempt {fence} of key {key} was claimed for {execution.name}, and forgotten"
+
+
+def _lost_its_note(execution: Execution, versions: Mapping[str, list[Saved]], key: str, claimed_at_ms: int) -> bool:
+    """Whether an execution's last key said at the claim whom it was handed on to, and no more when it ended."""
+    last = execution.runs[-1]
+    note = HandedOn(key, last["fence"])
+    said = [one for one in versions[last["key"]] if one.at_ms <= execution.ended_ms]
+    is_said = any(one.state.handed_on == note for one in said if one.at_ms <= claimed_at_ms)
+    return is_said and said[-1].state.handed_on != note
+
+
 def _never_cut_off(simulation: Simulation) -> Iterator[str]:
     """An execution goes on with a run only if it lasts that long."""
     for execution in simulation.workflows.executions:
@@ -296,6 +322,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _on_one_release,
     _by_its_own_machine,
     _handed_to_its_own,
+    _none_is_forgotten,
     _never_cut_off,
     _states,
     _drained,

@@ -96,6 +96,7 @@ class Execution:
     at: dict[str, Any] = field(default_factory=dict)
     """The state of the run that it is at: the run, its events, the execution's id."""
     began_ms: int = 0
+    ended_ms: int = 0
     runs: list[dict[str, Any]] = field(default_factory=list)
     """The headers of all runs that it was at."""
 
@@ -227,7 +228,7 @@ class Workflows:
     def _end(self, execution: Execution, status: str) -> None:
         if execution.status != "RUNNING":
             return
-        execution.status = status
+        execution.status, execution.ended_ms = status, self.hub.now_ms
         execution.is_dead = status != "SUCCEEDED"
         if execution.is_dead and execution.is_standard and not execution.is_replay:
             self.on_end(execution)
