@@ -369,6 +369,17 @@ def runs_are_handed_to_whoever_asks() -> AbstractContextManager[Any]:
     return patch.object(attempts, "_superseded", superseded)
 
 
+def late_calls_claim_for_their_execution() -> AbstractContextManager[Any]:
+    """Claim the key that was offered a slot for whoever asks again, though that may have gone on long since."""
+    standing = applying._rejoin_or_claim
+
+    def claim(claiming: Change, found: KeyState) -> ask.Command | None:
+        command = standing(claiming, found)
+        return replace(command, execution=claiming.hand_over.to) if isinstance(command, ask.Claim) else command
+
+    return patch.object(applying, "_rejoin_or_claim", claim)
+
+
 def bound_runs_are_started_again() -> AbstractContextManager[Any]:
     """Start a claimed run again that belongs to an execution already."""
 
@@ -429,6 +440,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = {
         goes_on_with_any_run,
         goes_on_without_time,
         runs_are_handed_to_whoever_asks,
+        late_calls_claim_for_their_execution,
         bound_runs_are_started_again,
         keys_follow_the_rollout,
     )
