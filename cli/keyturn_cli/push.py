@@ -21,7 +21,7 @@ from keyturn_cli.progress import Watch
 from keyturn_cli.project import local_settings
 from keyturn_cli.putter import Put, Putter
 from keyturn_cli.records import SUBJECT, Reader, Wrapping, is_read_once, name_of
-from keyturn_cli.report import print_checks, run_checks, what_no_check_saw
+from keyturn_cli.report import print_checks, run_checks, what_no_check_saw, what_wants_a_person
 from keyturn_cli.screen import Screen
 from keyturn_cli.store import Store
 from keyturn_cli.target import AwsOptions, Target, find_target
@@ -160,7 +160,8 @@ def _wait_and_check(target: Target, puts: list[Put], limit_s: int, screen: Scree
     history = gather(store, puts, is_whole=False, is_local=target.is_local).history
     checks = run_checks(history)
     print_checks(screen, checks)
-    if unseen := what_no_check_saw(history):
-        screen.line(unseen)
+    for told in (what_wants_a_person(history), what_no_check_saw(history)):
+        if told:
+            screen.line(told)
     if not all(check.holds for check in checks):
         raise CliError(f"{sum(not check.holds for check in checks)} of {len(checks)} checks failed, see above")

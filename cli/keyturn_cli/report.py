@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from keyturn_cli.guarantees import GUARANTEES, History
+from keyturn_cli.guarantees import GUARANTEES, Fate, History, fate
 from keyturn_cli.screen import Screen
 
 _VIOLATIONS_SHOWN_MAX = 5
@@ -37,6 +38,14 @@ def print_checks(screen: Screen, checks: list[Check]) -> None:
             screen.line(f"  {'':<{width + 8}}{line}")
         if len(check.lines) > _VIOLATIONS_SHOWN_MAX:
             screen.line(f"  {'':<{width + 8}}and {len(check.lines) - _VIOLATIONS_SHOWN_MAX:,} more")
+
+
+def what_wants_a_person(history: History) -> str | None:
+    """Say what was kept instead of being processed: nothing is lost, and yet it isn't done."""
+    fates = Counter(fate(sent, history) for sent in history.sent)
+    kept = (Fate.QUARANTINED, Fate.DEAD_LETTER, Fate.SET_ASIDE, Fate.PARKED)
+    told = ", ".join(f"{fates[kind]:,} {kind}" for kind in kept if fates[kind])
+    return f"  Not processed, but kept for somebody to look at: {told}. What to do: keyturn status" if told else None
 
 
 def what_no_check_saw(history: History) -> str | None:

@@ -12,11 +12,11 @@ import pytest
 from keyturn_cli.demo_report import Outcome, Times, check_sample, print_report
 from keyturn_cli.evidence import LEDGER_FILE, SAMPLE_FILE, save_evidence
 from keyturn_cli.facts import Facts
-from keyturn_cli.guarantees import Effect, History, Place, Sent
+from keyturn_cli.guarantees import Effect, Fate, History, Place, Sent, fate
 from keyturn_cli.metrics import percentile
 from keyturn_cli.putter import Put
 from keyturn_cli.records import Record
-from keyturn_cli.report import what_no_check_saw
+from keyturn_cli.report import what_no_check_saw, what_wants_a_person
 from keyturn_cli.sample import Expected, sample_stream
 from keyturn_cli.screen import Screen
 from keyturn_cli.store import Quarantined
@@ -105,6 +105,19 @@ def test_effects_that_nobody_knows_are_not_called_checked() -> None:
     told = what_no_check_saw(unknown)
     assert told is not None
     assert f"Of {SAMPLE.expectations.run:,} events the effects weren't checked" in told
+
+
+def test_what_was_kept_for_somebody_is_told_with_what_to_do() -> None:
+    """Every promise holds of a file whose every event is parked or in quarantine, and yet nothing of it is done."""
+    history = outcome().facts.history
+    quarantined = sum(SAMPLE.expectations.quarantined.values())
+    told = what_wants_a_person(history)
+    assert told is not None
+    assert f"{quarantined} quarantined" in told
+    assert "parked" in told
+    assert told.endswith("keyturn status")
+    done = tuple(sent for sent in history.sent if fate(sent, history) is Fate.DONE)
+    assert what_wants_a_person(replace(history, sent=done)) is None
 
 
 def _lose(found: History) -> History:
