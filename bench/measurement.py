@@ -173,4 +173,4 @@ def summarize(runs: Sequence[Measurement], reference: Mapping[int, float]) -> Su
 
 
 def _badness(order: str) -> int:
-    return next(place for place, start in enumerate(("every", "within", "no", "BROKEN")) if order.startswith(start))
+    return next(place for place, start in enumerate(("every", "by step", "no", "BROKEN")) if order.startswith(start))

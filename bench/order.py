@@ -40,7 +40,7 @@ class Verdict:
             return f"BROKEN: {self.missing} missing, {self.repeated} repeated"
         if not self.disordered:
             return "every event"
-        return "within runs by step" if not self.disordered_in_step else f"no: {self.disordered_in_step} out of order"
+        return "by step only" if not self.disordered_in_step else f"no: {self.disordered_in_step} out of order"
 
 
 def judge(sent: Iterable[BenchEvent], effects: Iterable[Effect]) -> Verdict:

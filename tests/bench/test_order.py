@@ -39,7 +39,7 @@ def test_a_batch_keeps_order_within_its_steps() -> None:
     done = [*ahead, (1, "payment"), (1, "notification")]
     verdict = judge(_sent(2), _effects(done))
     assert verdict.disordered == 2
-    assert verdict.word == "within runs by step"
+    assert verdict.word == "by step only"
 
 
 def test_an_effect_behind_a_later_events_is_out_of_order() -> None:
