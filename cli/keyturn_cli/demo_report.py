@@ -125,7 +125,7 @@ def _processing(outcome: Outcome) -> list[str]:
     told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     started, restarted = total.get("Started", 0), total.get("Restarted", 0)
     return [
-        f"{fates[Fate.DONE]:,} events processed on {len(history.by_key):,} keys in {started:,} runs, retries among them",
+        f"{fates[Fate.DONE]:,} events processed on {len(history.by_key):,} keys in {started:,} runs, with retries",
         f"{fates[Fate.DUPLICATE]:,} duplicates dropped",
         f"{fates[Fate.QUARANTINED]:,} bad records in quarantine, raw bytes and reason kept ({told})",
         f"{facts.repeated_tries:,} steps that fail or hang on purpose tried again",
