@@ -13,7 +13,6 @@ from bench.on_engine import OnEngine
 from bench.rivals.running import dbos, restate
 
 REFERENCE: Final = "naive-unordered"
-CHECKPOINTED: Final = "naive-checkpointed"
 ORDERED: Final = "naive-ordered"
 
 KEYTURN: Final[Mapping[str, str]] = {
@@ -28,7 +27,7 @@ SHARDS: Final = 2
 _AT_ONCE: Final = f"RunsAtOnce={RUNS_AT_ONCE // SHARDS}"
 BASELINES: Final[Mapping[str, Baseline]] = {
     REFERENCE: Baseline("naive_waiting", ("Order=none", _AT_ONCE)),
-    CHECKPOINTED: Baseline("naive_waiting", ("Order=none", "Checkpoints=steps", _AT_ONCE)),
+    "naive-checkpointed": Baseline("naive_waiting", ("Order=none", "Checkpoints=steps", _AT_ONCE)),
     "naive-blocking": Baseline("naive_waiting", ("Order=key", _AT_ONCE)),
     ORDERED: Baseline("naive_ordered", (_AT_ONCE,)),
 }

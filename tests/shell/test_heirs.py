@@ -30,12 +30,17 @@ def one_slot(*heirs: str, kind: str = "express", **data: Any) -> tuple[World, Ex
     world = World(max_in_flight_runs=1, index_buckets=1)
     world.put("k", "express")
     assert world.deliver()
+    return world, waiting_behind(world, *heirs, kind=kind, **data)
+
+
+def waiting_behind(world: World, *heirs: str, kind: str = "express", **data: Any) -> Execution:
+    """Have keys wait for the only slot; return the execution that has it."""
     for key in heirs:
         world.put(key, kind, **data)
     assert world.deliver()
     world.pass_time(1.5)  # what was counted is older than a second then
     (execution,) = world.live()
-    return world, execution
+    return execution
 
 
 def start_another(world: World) -> None:
@@ -83,10 +88,7 @@ def test_a_key_that_yields_its_slot_yields_the_execution_with_it() -> None:
     world.put("k", "express")
     world.put("k", "express")
     assert world.deliver()
-    world.put("w", "express")
-    assert world.deliver()
-    world.pass_time(1.5)
-    (execution,) = world.live()
+    execution = waiting_behind(world, "w")
     answer = sequence(world.platform, done(world, execution))
     assert answer["run"]["key"] == "w"
     assert world.state("k").phase is Phase.WAITING
@@ -210,10 +212,7 @@ def test_a_failed_run_passes_its_slot_and_its_execution_on() -> None:
     world = World(max_in_flight_runs=1, index_buckets=1)
     world.put("k", "express", inventory="fail")
     assert world.deliver()
-    world.put("w", "express")
-    assert world.deliver()
-    world.pass_time(1.5)
-    (execution,) = world.live()
+    execution = waiting_behind(world, "w")
     answer = sequence(world.platform, done(world, execution))
     assert (answer["outcome"], answer["run"]["key"]) == ("failed", "w")
 
